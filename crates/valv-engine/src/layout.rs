@@ -1,0 +1,77 @@
+//! Every key of a store, in one place.
+//!
+//! ```text
+//! lineage                                            the engine's own
+//! rootkey                                            id of the root key the data keys are wrapped under
+//! g/{group}/meta                                     home, epoch
+//! g/{group}/vaults/{NAME}                            a live vault
+//! g/{group}/deletedvaults/{NAME}                     a soft-deleted vault
+//! g/{group}/heads/{vault id}                         commit number, chain hash; survives a purge
+//! g/{group}/log/{vault id}/{number}                  one whole commit
+//! g/{group}/data/{vault id}/{generation}/{path}      a sealed record; {path} is the vault's own
+//! ```
+
+use bytes::Bytes;
+use valv_model::{VaultId, VaultName};
+
+use crate::GroupId;
+
+/// The record that says which root key the store's data keys are wrapped under.
+#[must_use]
+pub fn root_key() -> Bytes {
+    Bytes::from_static(b"rootkey")
+}
+
+/// A group's home and epoch.
+#[must_use]
+pub fn group_meta(group: &GroupId) -> Bytes {
+    format!("g/{group}/meta").into()
+}
+
+/// A live vault's record.
+#[must_use]
+pub fn vault(group: &GroupId, name: &VaultName) -> Bytes {
+    format!("g/{group}/vaults/{}", name.as_str().to_ascii_uppercase()).into()
+}
+
+/// All live vaults of a group.
+#[must_use]
+pub fn vaults(group: &GroupId) -> Bytes {
+    format!("g/{group}/vaults/").into()
+}
+
+/// A soft-deleted vault's record.
+#[must_use]
+pub fn deleted_vault(group: &GroupId, name: &VaultName) -> Bytes {
+    format!("g/{group}/deletedvaults/{}", name.as_str().to_ascii_uppercase()).into()
+}
+
+/// All soft-deleted vaults of a group.
+#[must_use]
+pub fn deleted_vaults(group: &GroupId) -> Bytes {
+    format!("g/{group}/deletedvaults/").into()
+}
+
+/// A vault's head: commit number and chain hash.
+#[must_use]
+pub fn head(group: &GroupId, vault: &VaultId) -> Bytes {
+    format!("g/{group}/heads/{vault}").into()
+}
+
+/// One commit of a vault. Numbers have 16 hexadecimal digits, so that key order is number order.
+#[must_use]
+pub fn log(group: &GroupId, vault: &VaultId, number: u64) -> Bytes {
+    format!("g/{group}/log/{vault}/{number:016x}").into()
+}
+
+/// All kept commits of a vault.
+#[must_use]
+pub fn logs(group: &GroupId, vault: &VaultId) -> Bytes {
+    format!("g/{group}/log/{vault}/").into()
+}
+
+/// The prefix of a vault's records of one generation; the vault's own paths follow it.
+#[must_use]
+pub fn data(group: &GroupId, vault: &VaultId, generation: u64) -> Bytes {
+    format!("g/{group}/data/{vault}/{generation:08x}/").into()
+}
