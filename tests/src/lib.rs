@@ -1,1 +1,26 @@
-//! Black box tests.
+//! What the black-box tests share.
+//!
+//! A test starts a real server with [`Dev`], speaks to it with a real SDK ([`clients`]) or with [`Api`],
+//! which can also send what no SDK would send, keeps account of its writes in a [`Ledger`], and at the end
+//! looks for planted secrets in all files with [`scan`]. Nothing here knows the server's insides.
+#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
+#![allow(clippy::print_stdout, reason = "the test runner shows it")]
+
+mod api;
+pub use api::{Answer, Api, Broken};
+
+pub mod clients;
+
+mod dev;
+pub use dev::{Dev, valv};
+
+mod ledger;
+pub use ledger::Ledger;
+
+mod process;
+pub use process::Process;
+
+pub mod scan;
+
+mod wait;
+pub use wait::{DEADLINE, until, until_async};

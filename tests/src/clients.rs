@@ -1,0 +1,72 @@
+//! Real clients: programs in other languages and the Rust SDK, each started with what `dev.env` names and
+//! nothing else of this shell, so that no setting of the machine helps or hinders.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{Dev, Process};
+
+/// Runs a Python program of `tests/clients/python` with these further variables.
+pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
+    let interpreter = needed("VALV_TEST_PYTHON", "the python of the virtual environment of the test clients");
+    let mut command = Command::new(interpreter);
+    // No .pyc beside the sources; every line at once.
+    command.args(["-B", "-u"]).arg(sources().join("python").join(program));
+    run(dev, command, program, variables);
+}
+
+/// Runs a JavaScript program of `tests/clients/js`.
+pub fn javascript(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
+    let modules = needed("VALV_TEST_NODE_MODULES_DIR", "the node_modules directory of the test clients");
+    // Node finds modules only above a program's own place: put a copy beside them.
+    let home = dev.root().join("js");
+    std::fs::create_dir_all(&home).expect("a directory for the program");
+    for source in std::fs::read_dir(sources().join("js")).expect("the programs") {
+        let source = source.expect("a program").path();
+        if source.extension().is_some_and(|e| e == "mjs") {
+            std::fs::copy(&source, home.join(source.file_name().expect("a name"))).expect("a copy");
+        }
+    }
+    let link = home.join("node_modules");
+    if !link.exists() {
+        std::os::unix::fs::symlink(&modules, &link).expect("a link to node_modules");
+    }
+    let mut command = Command::new("node");
+    command.arg(home.join(program));
+    run(dev, command, program, variables);
+}
+
+/// Runs the Rust SDK's program.
+pub fn rust(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
+    run(dev, Command::new(program), "rust-sdk", variables);
+}
+
+fn run(dev: &Dev, mut command: Command, name: &str, variables: &[(&str, &str)]) {
+    let kept = ["PATH", "LD_LIBRARY_PATH", "TMPDIR"].map(|name| (name, env::var_os(name)));
+    command.env_clear().env("HOME", dev.root());
+    command.envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    command.envs(dev.environment()).envs(variables.iter().copied());
+    let mut process = Process::spawn(command, name, &dev.logs());
+    let status = process.wait();
+    assert!(status.success(), "{name} failed ({status})\n{}", process.output());
+    let output = std::fs::read_to_string(process.stdout()).unwrap_or_default();
+    let last = output.lines().last().unwrap_or_default();
+    assert!(last.starts_with("passed: "), "{name} did not come to its end\n{}", process.output());
+    println!("{name} {last}");
+}
+
+fn needed(variable: &str, what: &str) -> PathBuf {
+    let path = env::var_os(variable).map(PathBuf::from);
+    let path = path.unwrap_or_else(|| {
+        panic!("{variable} is not set: {what}. `cargo xtask test` installs the clients and sets it")
+    });
+    assert!(path.exists(), "{variable} names {}, which is not there", path.display());
+    path
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
