@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -143,7 +145,8 @@ impl Op {
     }
 }
 
-/// If all comparisons hold, all operations happen; otherwise none. No key stands in two operations.
+/// If all comparisons hold, all operations happen; otherwise none. No key stands in two operations, and
+/// there is at least one operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Transaction {
     /// All must hold.
@@ -152,12 +155,46 @@ pub struct Transaction {
     pub ops: Vec<Op>,
 }
 
+impl Transaction {
+    /// Refuses what no engine takes. Engines call it before anything else, so that all refuse the same.
+    pub fn check(&self) -> Result<(), CommitError> {
+        let malformed = |why: String| Err(CommitError::Malformed(why));
+        if self.ops.is_empty() {
+            return malformed("it has no operation".into());
+        }
+        if self.ops.len() > MAX_TRANSACTION_OPS {
+            return malformed(format!("{} operations; at most {MAX_TRANSACTION_OPS}", self.ops.len()));
+        }
+        if self.compares.len() > MAX_TRANSACTION_OPS {
+            return malformed(format!("{} comparisons; at most {MAX_TRANSACTION_OPS}", self.compares.len()));
+        }
+        let bytes = self.size();
+        if bytes > MAX_TRANSACTION_BYTES {
+            return malformed(format!("{bytes} bytes of keys and values; at most {MAX_TRANSACTION_BYTES}"));
+        }
+        let mut keys = HashSet::with_capacity(self.ops.len());
+        if !self.ops.iter().all(|op| keys.insert(op.key())) {
+            return malformed("one key stands in two operations".into());
+        }
+        if self.ops.iter().any(|op| op.key().is_empty()) {
+            return malformed("a key is empty".into());
+        }
+        Ok(())
+    }
+
+    /// Bytes of the operations' keys and values; what [`MAX_TRANSACTION_BYTES`] bounds.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.ops.iter().map(Op::size).sum()
+    }
+}
+
 /// What one commit changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The commit's revision.
     pub revision: Revision,
-    /// Its operations.
+    /// Its operations in their order, without deletes of keys that were not there.
     pub ops: Vec<Op>,
 }
 
@@ -221,7 +258,7 @@ pub enum CommitError {
     /// The store has no room; nothing happened.
     #[error("the store is full: {0}")]
     Full(String),
-    /// More than [`MAX_TRANSACTION_OPS`] or [`MAX_TRANSACTION_BYTES`], or one key twice; nothing happened.
+    /// Refused by [`Transaction::check`]: too large, no operation, or one key twice; nothing happened.
     #[error("the transaction is not well formed: {0}")]
     Malformed(String),
     /// The engine cannot take it now; nothing was sent, nothing happened.
@@ -269,7 +306,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Reads all ranges at one revision, linearizably.
     async fn read(&self, ranges: &[KeyRange]) -> Result<Read, ReadError>;
 
-    /// Makes all of the transaction durable, or none of it. The lease's own comparison is added by the engine.
+    /// Makes all of the transaction durable, or none of it, at a revision of its own. The lease's own
+    /// comparison is added by the engine. A transaction that only deletes what is not there changes
+    /// nothing: it gets the revision that the store has.
     async fn commit(&self, lease: &WriteLease, transaction: Transaction) -> Result<Revision, CommitError>;
 
     /// Every commit after `from`, in order, and then every new one.

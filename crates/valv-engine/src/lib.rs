@@ -8,6 +8,7 @@
 
 pub mod conformance;
 pub mod layout;
+pub mod planted;
 
 mod contract;
 pub use contract::{

@@ -1,0 +1,76 @@
+//! Faults planted on purpose, to see that the tests would notice them.
+//!
+//! Only with the cargo feature `planted-bugs`, which no release has: `VALV_PLANTED_BUG=<name>` then
+//! switches one fault on, once for the whole process. Without the feature [`active`] is the constant
+//! `false` and no environment is read; that is why this is the one place outside the program that may.
+//!
+//! | name | planted in | test that must fail |
+//! |---|---|---|
+//! | `no-fsync` | `valv-engine-embedded`: acknowledges before the sync | `f03_power_loss` |
+//! | `compare-left-out` | `valv-engine-embedded`: takes every comparison for true | `conformance::compares_decide` |
+//! | `stale-lease-taken` | `valv-engine-embedded`: does not compare the group's meta record | `conformance::a_stale_lease_commits_nothing` |
+//! | `sync-believed` | `valv-engine-embedded`: goes on after a failed sync without writing again | `f11_failed_sync_is_not_believed` |
+//! | `plaintext-stored` | `valv-sealing`: seals nothing | named there |
+//! | `request-key-ignored` | `valv-vault`: a retried write is done again | named there |
+
+/// What can be switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Commits are acknowledged before they are durable.
+    NoFsync,
+    /// Comparisons of transactions are not made.
+    CompareLeftOut,
+    /// The lease's own comparison is not made.
+    StaleLeaseTaken,
+    /// After a failed sync, what was written before it is taken for durable.
+    SyncBelieved,
+    /// Records are stored unsealed.
+    PlaintextStored,
+    /// The idempotency key of a write is ignored.
+    RequestKeyIgnored,
+}
+
+impl Bug {
+    /// Every bug.
+    pub const ALL: [Self; 6] = [
+        Self::NoFsync,
+        Self::CompareLeftOut,
+        Self::StaleLeaseTaken,
+        Self::SyncBelieved,
+        Self::PlaintextStored,
+        Self::RequestKeyIgnored,
+    ];
+
+    /// The word that `VALV_PLANTED_BUG` takes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoFsync => "no-fsync",
+            Self::CompareLeftOut => "compare-left-out",
+            Self::StaleLeaseTaken => "stale-lease-taken",
+            Self::SyncBelieved => "sync-believed",
+            Self::PlaintextStored => "plaintext-stored",
+            Self::RequestKeyIgnored => "request-key-ignored",
+        }
+    }
+}
+
+/// Whether this fault is switched on in this process.
+#[cfg(feature = "planted-bugs")]
+#[must_use]
+pub fn active(bug: Bug) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<Bug>> = std::sync::OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| {
+        let name = std::env::var("VALV_PLANTED_BUG").ok()?;
+        Bug::ALL.into_iter().find(|bug| bug.name() == name)
+    });
+    *chosen == Some(bug)
+}
+
+/// Whether this fault is switched on: never, in a build without the feature.
+#[cfg(not(feature = "planted-bugs"))]
+#[must_use]
+#[inline(always)]
+pub const fn active(_: Bug) -> bool {
+    false
+}
