@@ -1,2 +1,74 @@
-//! Being written.
-fn main() {}
+//! Everything that `azure_security_keyvault_secrets` offers, and what it makes of each answer; and the
+//! credentials of `azure_identity` that apply to a service of one's own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+
+use std::{env, sync::Arc};
+
+use azure_core::credentials::{Secret, TokenCredential};
+use azure_identity::ClientSecretCredential;
+use azure_security_keyvault_secrets::SecretClient;
+
+mod identity;
+mod lists;
+mod secrets;
+
+type Failure = Box<dyn std::error::Error>;
+type Outcome = Result<(), Failure>;
+
+/// What `dev.env` says.
+fn var(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
+}
+
+/// Every value that is stored begins with this, so that the test can look for it in files afterwards.
+fn value(word: &str) -> String {
+    format!("{}-{word}", var("VALV_PLANT"))
+}
+
+/// A credential; no option is needed and none is set.
+fn credential(tenant: &str, client: &str, secret: &str) -> Arc<ClientSecretCredential> {
+    ClientSecretCredential::new(tenant, client.to_owned(), Secret::new(secret.to_owned()), None).unwrap()
+}
+
+fn own_credential() -> Arc<ClientSecretCredential> {
+    credential(&var("AZURE_TENANT_ID"), &var("AZURE_CLIENT_ID"), &var("AZURE_CLIENT_SECRET"))
+}
+
+fn client(credential: Arc<dyn TokenCredential>) -> SecretClient {
+    SecretClient::new(&var("VALV_URL"), credential, None).unwrap()
+}
+
+#[tokio::main]
+async fn main() -> Outcome {
+    let mut passed = 0;
+    macro_rules! checks {
+        ($($module:ident :: $check:ident),* $(,)?) => {
+            let vault = client(own_credential());
+            $(
+                $module::$check(&vault).await.map_err(|e| format!("{}: {e}", stringify!($check)))?;
+                println!("ok {}", stringify!($check));
+                passed += 1;
+            )*
+        };
+    }
+    checks![
+        secrets::set_with_everything,
+        secrets::versions_stay,
+        secrets::update_changes_what_is_named,
+        secrets::disabled_is_refused,
+        secrets::dates_are_advisory,
+        secrets::deleted_can_be_seen_and_recovered,
+        secrets::backup_and_restore,
+        secrets::what_is_not_there,
+        secrets::beyond_the_limits,
+        lists::secrets_page_by_page,
+        lists::versions_page_by_page,
+        lists::deleted_page_by_page,
+        identity::a_wrong_secret,
+        identity::an_unknown_client,
+        identity::a_wrong_tenant,
+        identity::managed_identity_of_app_service,
+    ];
+    println!("passed: {passed} checks");
+    Ok(())
+}

@@ -1,1 +1,24 @@
-//! Black box tests.
+//! Valv from outside: real processes, real clients, nothing mocked. One binary, so that all share one link.
+
+mod sdk_js;
+mod sdk_python;
+mod sdk_rust;
+
+use valv_tests::{Dev, scan};
+
+/// What every value stored by a client program begins with; random, so that a find is no chance.
+fn plant() -> String {
+    format!("planted-{}", uuid::Uuid::new_v4().simple())
+}
+
+/// After the clients have gone: stops the server, which must end well, and looks for what they stored in
+/// every file and log. The client secret may stand in the file that hands it to the user, nowhere else.
+fn stop_and_scan(mut dev: Dev, plant: &str) {
+    let secret = dev.var("AZURE_CLIENT_SECRET").to_owned();
+    let status = dev.stop();
+    assert!(status.success(), "Ctrl-C ended the server with {status}\n{}", dev.process().output());
+    let read = scan::assert_nowhere(dev.root(), &[plant], &[]);
+    assert!(read >= 3, "the search looked at {read} files only");
+    // `valv dev` prints what it writes to dev.env.
+    scan::assert_nowhere(dev.root(), &[&secret], &["dev.env", "valv-dev.stdout"]);
+}

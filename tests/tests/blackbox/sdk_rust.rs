@@ -1,0 +1,21 @@
+//! azure_security_keyvault_secrets and azure_identity for Rust.
+
+use valv_tests::{Dev, clients};
+
+use crate::{plant, stop_and_scan};
+
+#[test]
+fn rust_sdk() {
+    let dev = Dev::start();
+    let plant = plant();
+    let endpoint = format!("{}/msi/token", dev.var("AZURE_AUTHORITY_HOST").trim_end_matches('/'));
+    let header = format!("{}:{}", dev.var("AZURE_CLIENT_ID"), dev.var("AZURE_CLIENT_SECRET"));
+    let variables = [
+        ("VALV_PLANT", plant.as_str()),
+        // Only the managed identity's credential looks at these two.
+        ("IDENTITY_ENDPOINT", &endpoint),
+        ("IDENTITY_HEADER", &header),
+    ];
+    clients::rust(&dev, env!("CARGO_BIN_EXE_valv-test-rust-sdk"), &variables);
+    stop_and_scan(dev, &plant);
+}
