@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use valv_engine::{
-    CommitError, Compare, Engine, GroupId, KeyRange, LeaseError, Op, Read, ReadError, Revision, WriteLease,
+    CommitError, Compare, Engine, Expect, GroupId, KeyRange, LeaseError, Op, Read, ReadError, Revision,
+    WriteLease,
 };
 use valv_model::{RegionName, VaultId, VaultName};
 
-use crate::{Head, Keyring, LogRecord, RootKeyId, VaultEnvelope};
+use crate::{Head, Keyring, LogRecord, RootKeyError, RootKeyId, VaultEnvelope};
 
 /// An operation whose value may go below the barrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,6 @@ pub struct SealedOp(Op);
 
 impl SealedOp {
     /// Only sealing calls this.
-    #[allow(dead_code)]
     pub(crate) fn sealed(key: Bytes, sealed: Bytes) -> Self {
         Self(Op::Put(key, sealed))
     }
@@ -74,8 +74,34 @@ pub struct Barrier {
 impl Barrier {
     /// A barrier over an engine. Compares the store's root key record with the keyring: a store whose root
     /// key is not configured is refused here, before anything is served (F33).
-    pub async fn open(engine: Arc<dyn Engine>, keyring: Arc<Keyring>) -> Result<Self, crate::RootKeyError> {
+    pub async fn open(engine: Arc<dyn Engine>, keyring: Arc<Keyring>) -> Result<Self, RootKeyError> {
+        let store = stored_root_key(&*engine).await?.ok_or(RootKeyError::NoRecord)?;
+        let root = keyring.root_keys();
+        if root.find(&store).is_none() {
+            return Err(RootKeyError::Wrong { store, configured: root.ids().cloned().collect() });
+        }
         Ok(Self { engine, keyring })
+    }
+
+    /// A barrier over a store that was just made: records the current root key as the store's. Refused
+    /// when the store names a root key already or holds anything but its groups: never new keys over old
+    /// data. For `valv init`; a second call after a success is refused, so it is not for serving.
+    pub async fn create(
+        engine: Arc<dyn Engine>,
+        keyring: Arc<Keyring>,
+        lease: &WriteLease,
+    ) -> Result<Self, RootKeyError> {
+        if stored_root_key(&*engine).await?.is_some() || !is_new(&*engine).await? {
+            return Err(RootKeyError::NotEmpty);
+        }
+        let barrier = Self { engine, keyring };
+        let record = SealedOp::root_key(barrier.keyring.root_keys().current().id());
+        let absent = Compare { key: valv_engine::layout::root_key(), expect: Expect::Absent };
+        barrier.commit(lease, vec![absent], vec![record]).await.map_err(|error| match error {
+            CommitError::Conflict => RootKeyError::NotEmpty,
+            other => RootKeyError::Commit(other),
+        })?;
+        Ok(barrier)
     }
 
     /// The keys.
@@ -104,4 +130,23 @@ impl Barrier {
         let ops = ops.into_iter().map(|op| op.0).collect();
         self.engine.commit(lease, valv_engine::Transaction { compares, ops }).await
     }
+}
+
+/// The root key that the store names.
+async fn stored_root_key(engine: &dyn Engine) -> Result<Option<RootKeyId>, RootKeyError> {
+    let read = engine.read(&[KeyRange::key(valv_engine::layout::root_key())]).await?;
+    let Some(entry) = read.ranges.first().and_then(|entries| entries.first()) else { return Ok(None) };
+    match std::str::from_utf8(&entry.value) {
+        Ok(id) if id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(Some(RootKeyId(id.to_owned())))
+        }
+        _ => Err(RootKeyError::DamagedRecord),
+    }
+}
+
+/// Nothing below the groups but their own records.
+async fn is_new(engine: &dyn Engine) -> Result<bool, RootKeyError> {
+    // A store has few groups, and every other key of a group would stand among so many first ones.
+    let read = engine.read(&[KeyRange::prefix("g/").limit(1000)]).await?;
+    Ok(read.ranges.iter().flatten().all(|entry| entry.key.ends_with(b"/meta")))
 }

@@ -14,11 +14,16 @@
 mod barrier;
 pub use barrier::{Barrier, SealedOp};
 
+mod keyring;
+pub use keyring::Keyring;
+
 mod data_key;
-pub use data_key::{DataKeys, Keyring, RecordKind, SealError, WrappedDataKey};
+pub use data_key::{DataKeys, RecordKind, SealError, WrappedDataKey};
 
 mod records;
 pub use records::{Chain, DecodeError, Head, LogRecord, Outcome, RequestKey, VaultEnvelope};
 
 mod root_key;
 pub use root_key::{RootKey, RootKeyError, RootKeyId, RootKeySource, RootKeys};
+
+mod cipher;

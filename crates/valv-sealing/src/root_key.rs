@@ -1,14 +1,26 @@
 //! Root keys and where they come from.
 
-use std::{path::PathBuf, sync::Arc};
+mod error;
+mod file;
+mod software;
 
+use std::{fmt, path::PathBuf, sync::Arc};
+
+pub use error::RootKeyError;
 use serde::{Deserialize, Serialize};
+use software::SoftwareKey;
 use zeroize::Zeroizing;
 
-/// Tells root keys apart without telling anything about them.
+/// Tells root keys apart without telling anything about them: 16 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RootKeyId(pub String);
+
+impl fmt::Display for RootKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Something that wraps data keys. A file's key does it here; a PKCS#11 token does it inside the token.
 pub trait RootKey: Send + Sync {
@@ -16,7 +28,7 @@ pub trait RootKey: Send + Sync {
     fn id(&self) -> &RootKeyId;
     /// Wraps a data key; `context` is authenticated.
     fn wrap(&self, context: &[u8], data_key: &[u8; 32]) -> Result<Vec<u8>, RootKeyError>;
-    /// Unwraps what `wrap` made under the same context.
+    /// Unwraps what `wrap` made under the same context. [`RootKeyError::DoesNotOpen`] if it did not make it.
     fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>, RootKeyError>;
 }
 
@@ -33,36 +45,94 @@ pub enum RootKeySource {
     },
 }
 
-/// Why a root key cannot be used. The text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum RootKeyError {
-    /// Placeholder while the crate is being written.
-    #[error("{0}")]
-    Other(String),
+impl RootKeySource {
+    fn load(&self) -> Result<SoftwareKey, RootKeyError> {
+        match self {
+            Self::File(path) => SoftwareKey::parse(&file::read(path)?, self),
+            Self::Text { line, .. } => SoftwareKey::parse(line, self),
+        }
+    }
+}
+
+/// Names the source, for messages.
+impl fmt::Display for RootKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "the root key file {}", path.display()),
+            Self::Text { variable, .. } => write!(f, "the root key in the environment variable {variable}"),
+        }
+    }
+}
+
+impl fmt::Debug for RootKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The root keys in use: the first wraps, all unwrap.
 #[derive(Clone)]
 pub struct RootKeys {
-    #[allow(dead_code)]
+    /// Never empty, no id twice.
     keys: Vec<Arc<dyn RootKey>>,
 }
 
 impl RootKeys {
     /// Loads keys; the first is the current one.
     pub fn load(sources: &[RootKeySource]) -> Result<Self, RootKeyError> {
-        let _ = sources;
-        todo!()
+        let mut keys: Vec<SoftwareKey> = Vec::with_capacity(sources.len());
+        for source in sources {
+            let key = source.load()?;
+            if let Some(first) = keys.iter().position(|other| other.id() == key.id()) {
+                return Err(RootKeyError::Duplicate {
+                    first: sources[first].to_string(),
+                    second: source.to_string(),
+                });
+            }
+            keys.push(key);
+        }
+        Self::new(keys.into_iter().map(|key| Arc::new(key) as Arc<dyn RootKey>).collect())
+    }
+
+    /// Of keys that are at hand, such as a token's; the first is the current one.
+    pub fn new(keys: Vec<Arc<dyn RootKey>>) -> Result<Self, RootKeyError> {
+        if keys.is_empty() {
+            return Err(RootKeyError::NotConfigured);
+        }
+        for (at, key) in keys.iter().enumerate() {
+            if keys[..at].iter().any(|other| other.id() == key.id()) {
+                let named = format!("root key {}", key.id());
+                return Err(RootKeyError::Duplicate { first: named.clone(), second: named });
+            }
+        }
+        Ok(Self { keys })
     }
 
     /// The key that wraps.
     #[must_use]
     pub fn current(&self) -> &dyn RootKey {
-        todo!()
+        &*self.keys[0]
+    }
+
+    /// The key of that id.
+    #[must_use]
+    pub fn find(&self, id: &RootKeyId) -> Option<&dyn RootKey> {
+        self.keys.iter().find(|key| key.id() == id).map(|key| &**key)
+    }
+
+    /// The ids of all keys, the current one first.
+    pub fn ids(&self) -> impl Iterator<Item = &RootKeyId> {
+        self.keys.iter().map(|key| key.id())
     }
 
     /// The line of a new root key: 256 random bits and a check sum, for `valv key generate`.
     pub fn generate() -> Result<Zeroizing<String>, RootKeyError> {
-        todo!()
+        software::generate()
+    }
+}
+
+impl fmt::Debug for RootKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.ids()).finish()
     }
 }
