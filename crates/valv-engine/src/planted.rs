@@ -7,8 +7,8 @@
 //! | name | planted in | test that must fail |
 //! |---|---|---|
 //! | `no-fsync` | `valv-engine-embedded`: acknowledges before the sync | `f03_power_loss` |
-//! | `compare-left-out` | `valv-engine-embedded`: takes every comparison for true | `conformance::compares_decide` |
-//! | `stale-lease-taken` | `valv-engine-embedded`: does not compare the group's meta record | `conformance::a_stale_lease_commits_nothing` |
+//! | `compare-left-out` | `valv-engine-embedded`: takes every comparison for true | `compares_decide` |
+//! | `stale-lease-taken` | `valv-engine-embedded`: does not compare the group's meta record | `a_stale_lease_commits_nothing` |
 //! | `sync-believed` | `valv-engine-embedded`: goes on after a failed sync without writing again | `f11_failed_sync_is_not_believed` |
 //! | `plaintext-stored` | `valv-sealing`: seals nothing | named there |
 //! | `request-key-ignored` | `valv-vault`: a retried write is done again | named there |

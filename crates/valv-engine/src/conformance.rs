@@ -1,1 +1,0 @@
-//! The suite that every engine passes unchanged. Being written.
