@@ -244,14 +244,12 @@ pub struct Answer {
 
 impl Answer {
     /// The answer, if its status is this one; panics with the whole of it otherwise.
-    #[must_use]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.shown());
         self
     }
 
     /// The answer, if it is an error with this status, code and inner code.
-    #[must_use]
     pub fn refused(self, status: u16, code: &str, inner: Option<&str>) -> Self {
         let answer = self.expect(status);
         let json = answer.json();

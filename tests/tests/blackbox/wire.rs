@@ -173,7 +173,7 @@ async fn versions_of_the_api(api: &Api) {
     }
     for version in ["", "7", "7.7", "2015-06-01", "2026-04-01-preview", "x%0a", "%ff"] {
         let path = format!("/secrets?api-version={version}");
-        let _ = api.send("GET", &path, None).await.refused(400, "BadParameter", None);
+        api.send("GET", &path, None).await.refused(400, "BadParameter", None);
     }
     let answer = api.send("GET", "/secrets?api-version=9.9", None).await;
     let words = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
@@ -181,7 +181,7 @@ async fn versions_of_the_api(api: &Api) {
     let request =
         Request::get("/secrets").header("authorization", format!("Bearer {}", api.token().expect("a token")));
     let answer = api.request(request.body(Full::default()).expect("a request")).await.expect("an answer");
-    let _ = answer.refused(400, "BadParameter", None);
+    answer.refused(400, "BadParameter", None);
 }
 
 /// POST with `X-HTTP-METHOD` stands for another verb.
@@ -196,11 +196,11 @@ async fn method_override(api: &Api, plant: &str) {
             .expect("a request")
     };
     let body = json!({ "value": value }).to_string();
-    let _ = api.request(request("PUT", body)).await.expect("an answer").expect(200);
+    api.request(request("PUT", body)).await.expect("an answer").expect(200);
     let answer = api.request(request("GET", String::new())).await.expect("an answer").expect(200);
     assert_eq!(answer.json()["value"], value);
-    let _ = api.request(request("DELETE", String::new())).await.expect("an answer").expect(200);
-    let _ = api.send("GET", &format!("/secrets/{name}"), None).await.refused(404, "SecretNotFound", None);
+    api.request(request("DELETE", String::new())).await.expect("an answer").expect(200);
+    api.send("GET", &format!("/secrets/{name}"), None).await.refused(404, "SecretNotFound", None);
 }
 
 async fn pages_belong_to_their_list(api: &Api, plant: &str) {
@@ -230,7 +230,7 @@ async fn pages_belong_to_their_list(api: &Api, plant: &str) {
     }
     for maxresults in ["0", "26", "-1", "x", "", "99999999999999999999"] {
         let path = format!("/secrets?maxresults={maxresults}");
-        let _ = api.send("GET", &path, None).await.refused(400, "BadParameter", None);
+        api.send("GET", &path, None).await.refused(400, "BadParameter", None);
     }
 }
 
@@ -267,8 +267,8 @@ async fn bodies_that_are_wrong(api: &Api, plant: &str) {
         let words = String::from_utf8_lossy(&answer.body).into_owned();
         assert!(!words.contains(&planted), "the answer repeats the value");
     }
-    let _ = api.send("GET", &format!("/secrets/{name}"), None).await.refused(404, "SecretNotFound", None);
-    let _ = put(json!({ "value": planted, "unknown": { "member": true }, "attributes": {} }).to_string())
+    api.send("GET", &format!("/secrets/{name}"), None).await.refused(404, "SecretNotFound", None);
+    put(json!({ "value": planted, "unknown": { "member": true }, "attributes": {} }).to_string())
         .await
         .expect(200);
 }
