@@ -1,0 +1,259 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// A key vault that you run yourself and that speaks the Azure Key Vault REST API.
+#[derive(Parser)]
+#[command(
+    name = "valv",
+    version,
+    after_help = "Examples:\n  valv dev                                   try it: a ready vault on this machine\n  valv init --config valv.toml               make a region's store, once\n  valv serve --config valv.toml              run a node\n  valv vault create app                      (in another shell, beside `valv dev`)"
+)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a ready deployment on this machine: own CA, one client, one vault `dev`. Ctrl-C stops it.
+    #[command(
+        after_help = "Example:\n  valv dev\n  # in another shell, as it prints:\n  . .valv-dev/dev.env"
+    )]
+    Dev(DevArgs),
+    /// Make a region's store, its first signing key and its first client. Prints the client's secret once.
+    #[command(after_help = "Example:\n  valv key generate --out root.key\n  valv init --config valv.toml")]
+    Init(ConfigArgs),
+    /// Run one node.
+    #[command(after_help = "Example:\n  valv serve --config valv.toml")]
+    Serve(ServeArgs),
+    /// Show regions, nodes and their health.
+    #[command(after_help = "Examples:\n  valv status\n  valv status --json --config valv.toml")]
+    Status(StatusArgs),
+    /// Create, list, show, change, delete, recover and purge vaults.
+    #[command(subcommand)]
+    Vault(VaultCommand),
+    /// Register, list and remove clients (applications).
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Grant, revoke and list access: roles and access policies.
+    #[command(subcommand)]
+    Access(AccessCommand),
+    /// Make and rotate root keys, rotate data keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(ClapArgs)]
+pub struct DevArgs {
+    /// Where the deployment lives; made if absent, used again if there.
+    #[arg(long, default_value = crate::dev::DEFAULT_DIR)]
+    pub dir: PathBuf,
+    /// The port on the loopback addresses; 0 takes a free one.
+    #[arg(long, default_value_t = 8443)]
+    pub port: u16,
+}
+
+#[derive(ClapArgs)]
+pub struct ConfigArgs {
+    /// The configuration file. Every setting can be overridden by an environment variable, such as
+    /// `VALV_STORE__PATH` for `path` in `[store]`.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Stop when standard input ends; for supervisors that start the node with a pipe.
+    #[arg(long)]
+    pub stop_with_stdin: bool,
+    /// Check the configuration, the root key, the certificate and the store, and stop.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Which deployment a command speaks to.
+#[derive(ClapArgs, Clone)]
+pub struct Target {
+    /// A `valv dev` deployment's folder.
+    #[arg(long, default_value = crate::dev::DEFAULT_DIR, global = true)]
+    pub dir: PathBuf,
+    /// A node's configuration file instead; credentials come from AZURE_CLIENT_ID and AZURE_CLIENT_SECRET,
+    /// trusted roots from SSL_CERT_FILE or the system.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(ClapArgs)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub target: Target,
+}
+
+#[derive(Subcommand)]
+pub enum VaultCommand {
+    /// Create a vault, or change its properties.
+    #[command(after_help = "Example:\n  valv vault create app --retention-days 30")]
+    Create {
+        /// 3 to 24 letters, digits, hyphens.
+        name: String,
+        /// How long deleted objects can be recovered, 7 to 90 days; fixed at creation (default 90).
+        #[arg(long)]
+        retention_days: Option<u8>,
+        /// Nobody can purge before the retention time; cannot be switched off again.
+        #[arg(long)]
+        purge_protection: bool,
+        /// Use access policies instead of roles.
+        #[arg(long)]
+        access_policies: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List live vaults.
+    #[command(after_help = "Example:\n  valv vault list --deleted")]
+    List {
+        /// List soft-deleted vaults instead.
+        #[arg(long)]
+        deleted: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Show a vault.
+    #[command(after_help = "Example:\n  valv vault show app")]
+    Show {
+        /// The vault.
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Soft-delete a vault. It can be recovered until it is purged.
+    #[command(after_help = "Example:\n  valv vault delete app")]
+    Delete {
+        /// The vault.
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take a soft-deleted vault back.
+    #[command(after_help = "Example:\n  valv vault recover app")]
+    Recover {
+        /// The vault.
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Destroy a soft-deleted vault and everything in it, for good.
+    #[command(after_help = "Example:\n  valv vault purge app")]
+    Purge {
+        /// The vault.
+        name: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum ClientCommand {
+    /// Register a client and print its id and secret, once.
+    #[command(after_help = "Example:\n  valv client add billing")]
+    Add {
+        /// A name for people.
+        name: String,
+        /// Add a secret to this registered client instead of making a new one.
+        #[arg(long, value_name = "CLIENT_ID")]
+        to: Option<String>,
+        /// The secret stops working after so many days (default: never).
+        #[arg(long, value_name = "DAYS")]
+        expires_in_days: Option<u32>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List clients.
+    #[command(after_help = "Example:\n  valv client list")]
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Remove a client. Its tokens stop working at once.
+    #[command(after_help = "Example:\n  valv client remove 0f3a2c1e-5b7d-4e9f-8a6b-1c2d3e4f5a6b")]
+    Remove {
+        /// The client's id, or its name where only one client has it.
+        client: String,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum AccessCommand {
+    /// Give a client, user or group a role, or an access policy on a vault that uses them.
+    #[command(
+        after_help = "Examples:\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app --object secrets/db-password\n  valv access grant billing --vault old --secrets get,list"
+    )]
+    Grant {
+        /// A client's name or id, or a principal's object id.
+        who: String,
+        /// A role's name or id.
+        #[arg(long, conflicts_with_all = ["secrets"])]
+        role: Option<String>,
+        /// Only this vault (default for roles: the whole deployment).
+        #[arg(long)]
+        vault: Option<String>,
+        /// Only this object of the vault, such as `secrets/db-password`.
+        #[arg(long, requires = "vault", requires = "role")]
+        object: Option<String>,
+        /// Access-policy words for secrets, such as `get,list`, for a vault with access policies.
+        #[arg(long, value_delimiter = ',', requires = "vault")]
+        secrets: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take access away.
+    #[command(
+        after_help = "Examples:\n  valv access revoke 5d9a6c0e-8b1f-4a57-9f4b-2d7c3f1e0a9b     (a role assignment's id)\n  valv access revoke billing --vault old                     (an access policy)"
+    )]
+    Revoke {
+        /// A role assignment's id; with --vault a client's name or id or a principal's object id.
+        who: String,
+        /// Remove the access policy on this vault.
+        #[arg(long)]
+        vault: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List role assignments and access policies.
+    #[command(after_help = "Example:\n  valv access list")]
+    List {
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Make a root key: 256 random bits. Keep a copy in a safe place; without it nothing can be opened.
+    #[command(after_help = "Example:\n  valv key generate --out /etc/valv/root.key")]
+    Generate {
+        /// The file to write (mode 0600); refused if it exists. Without it the key goes to standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Wrap all data keys under the first root key of the configuration, while serving.
+    #[command(
+        after_help = "Example:\n  1. valv key generate --out new.key, and put it first in root_key.sources of valv.toml (the old one second)\n  2. valv key rotate --config valv.toml\n  3. take the old key out of valv.toml"
+    )]
+    Rotate {
+        /// Give this vault a new data key instead.
+        #[arg(long, value_name = "VAULT")]
+        data_key: Option<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+}

@@ -1,0 +1,325 @@
+//! From text to typed settings. Finds every mistake, not only the first.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+use valv_access::ExternalIssuer;
+use valv_model::{ClientId, RegionName, TenantId, VaultName};
+use valv_sealing::RootKeySource;
+use zeroize::Zeroizing;
+
+use super::file::{self, File};
+
+/// A configuration that was checked.
+pub struct Config {
+    pub region: RegionName,
+    pub tenant: TenantId,
+    pub domain: String,
+    pub default_vault: Option<VaultName>,
+    pub store: PathBuf,
+    pub quota_bytes: Option<u64>,
+    pub cache_bytes: usize,
+    pub root_keys: Vec<RootKeyPlace>,
+    pub addresses: Vec<SocketAddr>,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub public_port: u16,
+    /// Where health and metrics are served, in plain HTTP.
+    pub health: Option<SocketAddr>,
+    pub built_in_issuer: bool,
+    pub authority: String,
+    pub token_lifetime_s: i64,
+    pub clock_skew_s: i64,
+    pub issuers: Vec<ExternalIssuer>,
+    pub managed_identity: Option<ManagedIdentity>,
+    /// None: standard output.
+    pub audit_file: Option<PathBuf>,
+    pub audit_required: bool,
+    pub log_level: tracing::Level,
+    pub log_json: bool,
+    pub limits: Limits,
+}
+
+/// Limits and deadlines.
+pub struct Limits {
+    pub connections: usize,
+    pub requests: usize,
+    pub queue: usize,
+    pub rate: bool,
+    pub handshake: Duration,
+    pub head: Duration,
+    pub body: Duration,
+    pub idle: Duration,
+    pub write: Duration,
+    pub shutdown: Duration,
+}
+
+/// The IMDS form of managed identity.
+pub struct ManagedIdentity {
+    pub address: SocketAddr,
+    pub client: ClientId,
+}
+
+/// Where a root key is to be found; it is read when the node starts and when keys are rotated.
+pub enum RootKeyPlace {
+    File(PathBuf),
+    Variable(String),
+}
+
+impl Config {
+    /// The root key sources, read anew.
+    pub fn root_key_sources(&self) -> Vec<RootKeySource> {
+        self.root_keys
+            .iter()
+            .map(|place| match place {
+                RootKeyPlace::File(path) => RootKeySource::File(path.clone()),
+                RootKeyPlace::Variable(name) => RootKeySource::Text {
+                    variable: name.clone(),
+                    line: Zeroizing::new(std::env::var(name).unwrap_or_default()),
+                },
+            })
+            .collect()
+    }
+
+    /// `domain[:port]` as it stands in URLs.
+    pub fn resource(&self) -> String {
+        format!("https://{}{}", self.domain, port_suffix(self.public_port))
+    }
+}
+
+fn port_suffix(port: u16) -> String {
+    if port == 443 { String::new() } else { format!(":{port}") }
+}
+
+/// What was found wrong so far.
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    /// The value, or a mistake with its place.
+    fn take<T>(&mut self, place: &str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|what| self.0.push(format!("{place}: {what}"))).ok()
+    }
+
+    fn bounds<T: PartialOrd + std::fmt::Display + Copy>(
+        &mut self,
+        place: &str,
+        value: T,
+        least: T,
+        most: T,
+    ) -> T {
+        if value < least || value > most {
+            self.0.push(format!("{place}: {value} is out of bounds; it must be {least} to {most}"));
+        }
+        value
+    }
+}
+
+/// Checks everything; relative paths are relative to the configuration file.
+pub fn check(file: File, base: &Path) -> Result<Config, Vec<String>> {
+    let mut found = Mistakes(Vec::new());
+    let text = |e: valv_model::Error| e.message;
+
+    let region = found.take("region", RegionName::parse(&file.region).map_err(text));
+    let tenant = found.take("tenant_id", TenantId::parse(&file.tenant_id).map_err(text));
+    let domain = found.take("domain", check_domain(&file.domain));
+    let default_vault = match &file.default_vault {
+        Some(name) => found.take("default_vault", VaultName::parse(name).map_err(text)),
+        None => None,
+    };
+
+    let root_keys = check_root_keys(&file.root_key, base, &mut found);
+    let addresses = check_addresses(&file.listen, &mut found);
+    let first_port = addresses.first().map_or(0, SocketAddr::port);
+    let public_port = file.listen.public_port.unwrap_or(first_port);
+    let health = file.listen.health.as_deref().and_then(|address| {
+        let address = found.take("listen.health", one_address(address))?;
+        if !address.ip().is_loopback() && !file.listen.health_beyond_loopback {
+            found.0.push(format!("listen.health: {address} is not a loopback address, and metrics are served there without a token; set listen.health_beyond_loopback = true if that is what you want"));
+        }
+        Some(address)
+    });
+    for (place, path) in [("listen.certificate", &file.listen.certificate), ("listen.key", &file.listen.key)]
+    {
+        let path = base.join(path);
+        if !path.is_file() {
+            found.0.push(format!("{place}: there is no file {}", path.display()));
+        }
+    }
+
+    let authority = match &file.identity.authority {
+        Some(url) => found.take("identity.authority", check_authority(url)),
+        None => domain.as_ref().map(|domain| format!("https://login.{domain}{}", port_suffix(public_port))),
+    };
+    let token_lifetime_s =
+        found.bounds("identity.token_lifetime_s", file.identity.token_lifetime_s, 600, 86_400);
+    let clock_skew_s = found.bounds("identity.clock_skew_s", file.identity.clock_skew_s, 0, 300);
+    let issuers = check_issuers(&file.identity, base, &mut found);
+    let managed_identity = file.managed_identity.as_ref().and_then(|given| {
+        let address = found.take("managed_identity.address", one_address(&given.address))?;
+        let client = found.take("managed_identity.client_id", ClientId::parse(&given.client_id).map_err(text))?;
+        if !address.ip().is_loopback() {
+            found.0.push(format!("managed_identity.address: {address} is not a loopback address; whoever reaches it gets tokens, so only loopback is possible"));
+        }
+        if !file.identity.built_in {
+            found.0.push("managed_identity: needs identity.built_in = true, since the built-in issuer makes its tokens".to_owned());
+        }
+        Some(ManagedIdentity { address, client })
+    });
+
+    let log_level = found.take(
+        "log.level",
+        file.log
+            .level
+            .parse()
+            .map_err(|_| format!("'{}' is not error, warn, info, debug or trace", file.log.level)),
+    );
+    found.bounds("store.cache_mib", file.store.cache_mib, 1, 65_536);
+    if file.store.quota_mib != 0 {
+        found.bounds("store.quota_mib", file.store.quota_mib, 4, 1 << 24);
+    }
+    let limits = check_limits(&file.limits, &mut found);
+
+    let complete = (region, tenant, domain, authority, log_level);
+    let (Some(region), Some(tenant), Some(domain), Some(authority), Some(log_level)) = complete else {
+        return Err(found.0);
+    };
+    if !found.0.is_empty() {
+        return Err(found.0);
+    }
+    Ok(Config {
+        region,
+        tenant,
+        domain,
+        default_vault,
+        store: base.join(&file.store.path),
+        quota_bytes: (file.store.quota_mib != 0).then(|| file.store.quota_mib.saturating_mul(1 << 20)),
+        cache_bytes: file.store.cache_mib.saturating_mul(1 << 20),
+        root_keys,
+        addresses,
+        certificate: base.join(&file.listen.certificate),
+        key: base.join(&file.listen.key),
+        public_port,
+        health,
+        built_in_issuer: file.identity.built_in,
+        authority,
+        token_lifetime_s,
+        clock_skew_s,
+        issuers,
+        managed_identity,
+        audit_file: (file.audit.file != "stdout").then(|| base.join(&file.audit.file)),
+        audit_required: file.audit.required,
+        log_level,
+        log_json: file.log.json,
+        limits,
+    })
+}
+
+fn check_domain(text: &str) -> Result<String, String> {
+    let domain = text.to_ascii_lowercase();
+    let label = |l: &str| {
+        (1..=63).contains(&l.len())
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+    };
+    if domain.len() <= 200 && domain.split('.').all(label) {
+        Ok(domain)
+    } else {
+        Err(format!("'{text}' is not a domain name such as vault.example.com (no scheme, port or path)"))
+    }
+}
+
+fn check_root_keys(given: &file::RootKey, base: &Path, found: &mut Mistakes) -> Vec<RootKeyPlace> {
+    if given.sources.is_empty() {
+        found.0.push("root_key.sources: is empty; make a key with `valv key generate --out root.key` and name it: sources = [{ file = \"root.key\" }]".to_owned());
+    }
+    let mut places = Vec::new();
+    for (at, source) in given.sources.iter().enumerate() {
+        match (&source.file, &source.variable) {
+            (Some(path), None) => places.push(RootKeyPlace::File(base.join(path))),
+            (None, Some(name)) => places.push(RootKeyPlace::Variable(name.clone())),
+            _ => found.0.push(format!("root_key.sources[{at}]: needs either file or variable")),
+        }
+    }
+    places
+}
+
+fn check_addresses(given: &file::Listen, found: &mut Mistakes) -> Vec<SocketAddr> {
+    if given.addresses.is_empty() {
+        found.0.push("listen.addresses: is empty; one is \"0.0.0.0:8443\"".to_owned());
+    }
+    let parse = |text: &String| found.take("listen.addresses", one_address(text));
+    given.addresses.iter().filter_map(parse).collect()
+}
+
+fn one_address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || {
+        format!("'{text}' is not an address with a port such as 127.0.0.1:8443, [::1]:8443 or localhost:8443")
+    };
+    text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(wrong)
+}
+
+fn check_authority(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| {
+        format!("'{text}' {why}; it has the form https://HOST[:PORT], because clients drop a path behind it")
+    };
+    let url = Url::parse(text).map_err(|_| wrong("is not a URL"))?;
+    if url.scheme() != "https" {
+        return Err(wrong("is not https"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.host_str().is_none() {
+        return Err(wrong("has a path or query, or no host"));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn check_issuers(given: &file::Identity, base: &Path, found: &mut Mistakes) -> Vec<ExternalIssuer> {
+    if !given.built_in && given.issuers.is_empty() {
+        found.0.push("identity: built_in = false and no [[identity.issuers]]: nobody could ever sign in; name an issuer".to_owned());
+    }
+    let mut issuers = Vec::new();
+    for (at, issuer) in given.issuers.iter().enumerate() {
+        let place = format!("identity.issuers[{at}]");
+        for (name, url) in [("issuer", Some(&issuer.issuer)), ("discovery", issuer.discovery.as_ref())] {
+            if url.is_some_and(|url| Url::parse(url).map_or(true, |u| u.scheme() != "https")) {
+                found.0.push(format!("{place}.{name}: must be an https URL"));
+            }
+        }
+        let ca_file = issuer.ca_file.as_ref().map(|path| base.join(path));
+        if let Some(path) = ca_file.as_ref().filter(|path| !path.is_file()) {
+            found.0.push(format!("{place}.ca_file: there is no file {}", path.display()));
+        }
+        issuers.push(ExternalIssuer {
+            issuer: issuer.issuer.clone(),
+            audiences: issuer.audiences.clone(),
+            discovery: issuer.discovery.clone(),
+            principal_claim: issuer.principal_claim.clone(),
+            ca_file,
+        });
+    }
+    issuers
+}
+
+fn check_limits(given: &file::Limits, found: &mut Mistakes) -> Limits {
+    let mut ms = |place: &str, value: u64| {
+        Duration::from_millis(found.bounds(&format!("limits.{place}"), value, 100, 600_000))
+    };
+    let (handshake, head, body) =
+        (ms("handshake_ms", given.handshake_ms), ms("head_ms", given.head_ms), ms("body_ms", given.body_ms));
+    let (idle, write, shutdown) =
+        (ms("idle_ms", given.idle_ms), ms("write_ms", given.write_ms), ms("shutdown_ms", given.shutdown_ms));
+    Limits {
+        connections: found.bounds("limits.connections", given.connections, 1, 1_000_000),
+        requests: found.bounds("limits.requests", given.requests, 1, 100_000),
+        queue: found.bounds("limits.queue", given.queue, 1, 100_000),
+        rate: given.rate,
+        handshake,
+        head,
+        body,
+        idle,
+        write,
+        shutdown,
+    }
+}
