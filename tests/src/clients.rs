@@ -11,7 +11,7 @@ use crate::{Dev, Process};
 
 /// Runs a Python program of `tests/clients/python` with these further variables.
 pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
-    let interpreter = needed("VALV_TEST_PYTHON", "the python of the virtual environment of the test clients");
+    let interpreter = installed("VALV_TEST_PYTHON", "python/bin/python");
     let mut command = Command::new(interpreter);
     // No .pyc beside the sources; every line at once.
     command.args(["-B", "-u"]).arg(sources().join("python").join(program));
@@ -20,7 +20,7 @@ pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
 
 /// Runs a JavaScript program of `tests/clients/js`.
 pub fn javascript(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
-    let modules = needed("VALV_TEST_NODE_MODULES_DIR", "the node_modules directory of the test clients");
+    let modules = installed("VALV_TEST_NODE_MODULES_DIR", "js/node_modules");
     // Node finds modules only above a program's own place: put a copy beside them.
     let home = dev.root().join("js");
     std::fs::create_dir_all(&home).expect("a directory for the program");
@@ -58,12 +58,22 @@ fn run(dev: &Dev, mut command: Command, name: &str, variables: &[(&str, &str)]) 
     println!("{name} {last}");
 }
 
-fn needed(variable: &str, what: &str) -> PathBuf {
-    let path = env::var_os(variable).map(PathBuf::from);
-    let path = path.unwrap_or_else(|| {
-        panic!("{variable} is not set: {what}. `cargo xtask test` installs the clients and sets it")
-    });
-    assert!(path.exists(), "{variable} names {}, which is not there", path.display());
+/// What `cargo xtask test` installed below `target/test-clients`, or what the variable names.
+fn installed(variable: &str, place: &str) -> PathBuf {
+    let path = env::var_os(variable).map_or_else(
+        || {
+            // The test lies in target/debug/deps.
+            let test = env::current_exe().expect("a test has a path");
+            let target = test.ancestors().nth(3).expect("a test lies in the target directory");
+            target.join("test-clients").join(place)
+        },
+        PathBuf::from,
+    );
+    assert!(
+        path.exists(),
+        "{} is not there: `cargo xtask test` installs the clients; {variable} may name another place",
+        path.display()
+    );
     path
 }
 
