@@ -14,6 +14,9 @@ use anyhow::{Context as _, Result, bail};
 /// How often a long step says that it is alive.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
+/// How long a program that is told to end may take.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// The most of a failed step's output that is shown, in bytes from its end.
 const SHOWN_BYTES_MAX: u64 = 24 * 1024;
 
@@ -77,7 +80,10 @@ impl Log {
             if start.elapsed() > self.deadline {
                 // SIGTERM, so that a test runner ends the tests that it has started.
                 let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-                thread::sleep(Duration::from_secs(10));
+                let killed = Instant::now();
+                while child.try_wait()?.is_none() && killed.elapsed() < GRACE {
+                    thread::sleep(Duration::from_millis(50));
+                }
                 let _ = child.kill();
                 child.wait()?;
                 bail!("did not end within {}", shown(self.deadline));
