@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::{Api, Process, until};
@@ -72,23 +72,33 @@ impl Dev {
         assert!(self.environment.contains_key("VALV_URL"), "dev.env names no VALV_URL:\n{text}");
     }
 
-    /// Stops it as Ctrl-C does and waits for its end.
+    /// Stops it as Ctrl-C does, which finishes requests in flight, and waits for its end.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.signal(Signal::INT);
         self.process.wait()
     }
 
-    /// Kills it, as a power cut would.
+    /// Kills the node, as a power cut would, and waits until `valv dev` has seen it and ended.
     pub fn kill(&mut self) {
-        self.process.signal(Signal::KILL);
+        let node = self.node();
+        kill_process(node, Signal::KILL).unwrap_or_else(|e| panic!("cannot kill the node: {e}"));
         self.process.wait();
+    }
+
+    /// The process that serves: a child of `valv dev`.
+    #[must_use]
+    pub fn node(&self) -> Pid {
+        let file = self.data().join("node.pid");
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        text.trim().parse().ok().and_then(Pid::from_raw).expect("the number of a process")
     }
 
     /// Starts it again after [`Dev::stop`] or [`Dev::kill`]: same directory, same port.
     pub fn restart(&mut self) {
         assert!(self.process.exited().is_some(), "stop it before you restart it");
         let port = url::Url::parse(self.var("VALV_URL")).ok().and_then(|url| url.port()).expect("a port");
-        fs::remove_file(self.data().join("dev.env")).expect("dev.env of the first start");
+        // Gone or not: only one that is written anew says that it is ready.
+        let _ = fs::remove_file(self.data().join("dev.env"));
         self.process = spawn(self.root.path(), &port.to_string(), &self.arguments);
         self.ready();
     }

@@ -21,6 +21,6 @@ fn stop_and_scan(mut dev: Dev, plant: &str) {
     assert!(status.success(), "Ctrl-C ended the server with {status}\n{}", dev.process().output());
     let read = scan::assert_nowhere(dev.root(), &[plant], &[]);
     assert!(read >= 3, "the search looked at {read} files only");
-    // `valv dev` prints what it writes to dev.env.
-    scan::assert_nowhere(dev.root(), &[&secret], &["dev.env", "valv-dev.stdout"]);
+    // `valv dev` prints what it writes to dev.env, and keeps it for its next start.
+    scan::assert_nowhere(dev.root(), &[&secret], &["dev.env", "admin.env", "valv-dev.stdout"]);
 }
