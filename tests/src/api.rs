@@ -5,8 +5,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{
+    http1::{SendRequest, handshake},
+    http2,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::Value;
@@ -189,14 +192,38 @@ impl Api {
         Ok(sender)
     }
 
+    /// Sends a request over HTTP/2, where the host stands in the target and no `Host` header exists.
+    pub async fn http2(&self, method: &str, path: &str) -> Result<Answer, Broken> {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = self.connect_with(Arc::new(tls)).await?;
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(connection);
+        let target = self.base.join(path).expect("an address");
+        let mut request = Request::builder().method(method).uri(target.as_str());
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::new())).expect("a request");
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.map_err(broken)?.to_bytes();
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
     /// A TLS connection to the server's loopback address, for tests that speak no proper HTTP.
     pub async fn connect(&self) -> Result<TlsStream<TcpStream>, Broken> {
+        self.connect_with(Arc::clone(&self.tls)).await
+    }
+
+    async fn connect_with(&self, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Broken> {
         let port = self.base.port_or_known_default().expect("a port");
         let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         let host = self.base.host_str().expect("a host").to_owned();
         let name = ServerName::try_from(host).expect("a server name");
-        TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(broken)
+        TlsConnector::from(tls).connect(name, stream).await.map_err(broken)
     }
 
     /// Sends these bytes and reads until the server closes or falls silent for `patience`.

@@ -145,6 +145,11 @@ async fn forms_of_paths(api: &Api, plant: &str) {
         .header("authorization", format!("Bearer {}", api.token().expect("a token")));
     let answer = api.request(request.body(Full::default()).expect("a request")).await.expect("an answer");
     assert_eq!(answer.expect(200).json()["value"], value);
+    let answer = api.http2("GET", &format!("/secrets/{name}?api-version=7.4")).await.expect("an answer");
+    let answer = answer.expect(200);
+    assert_eq!(answer.json()["value"], value);
+    let id = answer.json()["id"].as_str().unwrap_or_default().to_owned();
+    assert!(id.starts_with(&format!("{}secrets/{name}/", api.base())), "{id}");
     for path in ["/", "/secret", "/secrets/a/b/c/d", "/keys/a/b/c/d/e", "/secrets/a/versions/x"] {
         let answer = api.send("GET", path, None).await;
         assert!([400, 404].contains(&answer.status.as_u16()), "{path}: {answer:?}");
