@@ -17,6 +17,9 @@ pub use dev::{Dev, valv};
 mod ledger;
 pub use ledger::Ledger;
 
+mod node;
+pub use node::{DOMAIN, Node, TENANT, VAULT};
+
 mod process;
 pub use process::Process;
 
