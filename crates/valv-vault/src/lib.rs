@@ -13,6 +13,8 @@ pub mod vaults;
 mod clock;
 pub use clock::{Clock, ManualClock, SystemClock};
 
+mod node;
+
 mod page;
 pub use page::{Page, PageRequest};
 

@@ -1,11 +1,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use bytes::Bytes;
 use valv_access::Registry;
+use valv_engine::{GroupId, KeyRange, layout};
 use valv_model::{RegionName, Result, TenantId, VaultName};
 use valv_sealing::{Barrier, RequestKey};
 
 use crate::Clock;
+use crate::node::Node;
+use crate::queue::Queues;
+use crate::system::registry;
 use crate::vaults::Vault;
 
 /// What a service must know.
@@ -25,6 +31,22 @@ pub struct ServiceSettings {
     pub log_bytes_max: u64,
 }
 
+impl ServiceSettings {
+    /// Settings with the defaults of a small deployment: 256 waiting writes, requests remembered for 10 minutes,
+    /// a log of at most 100,000 commits and 256 MiB.
+    #[must_use]
+    pub fn defaults(region: &RegionName, tenant: &TenantId) -> Self {
+        Self {
+            region: region.clone(),
+            tenant: tenant.clone(),
+            queue_len: 256,
+            request_memory: Duration::from_secs(600),
+            log_commits_max: 100_000,
+            log_bytes_max: 256 * 1024 * 1024,
+        }
+    }
+}
+
 /// What a write carries from the request.
 #[derive(Clone, Debug)]
 pub struct WriteContext {
@@ -38,12 +60,14 @@ pub struct WriteContext {
 
 /// The vault logic of one node.
 pub struct Service {
-    #[allow(dead_code)]
     pub(crate) barrier: Barrier,
-    #[allow(dead_code)]
     pub(crate) clock: Arc<dyn Clock>,
-    #[allow(dead_code)]
     pub(crate) settings: ServiceSettings,
+    pub(crate) node: Arc<Node>,
+    pub(crate) queues: Arc<Queues>,
+    /// The system vault's head as stored, and what was read at it.
+    registry: ArcSwap<(Bytes, Arc<Registry>)>,
+    system_head: Bytes,
 }
 
 /// What one request sees before it is authorized: the system group's and the vault's rules, of one revision.
@@ -57,19 +81,61 @@ pub struct Sight {
 
 impl Service {
     /// A service over an initialised store: reads the system vault, starts nothing.
+    ///
+    /// Errors: `ServiceUnavailable` when the engine does not answer; an internal error, whose detail says what
+    /// to do, for a store without a system vault.
     pub async fn open(barrier: Barrier, clock: Arc<dyn Clock>, settings: ServiceSettings) -> Result<Self> {
-        Ok(Self { barrier, clock, settings })
+        let node = Arc::new(Node::new(barrier.clone(), Arc::clone(&clock), settings.clone()));
+        let system = registry::system_vault(&node).await?;
+        let loaded = registry::load(&node, &system, None).await?;
+        Ok(Self {
+            barrier,
+            clock,
+            settings,
+            node,
+            queues: Queues::new(),
+            registry: ArcSwap::from_pointee((loaded.head, loaded.registry)),
+            system_head: layout::head(&GroupId::system(), &system.state.envelope.id),
+        })
     }
 
     /// One linearizable read: registry (cached by the system vault's head) and vault (decoded copy cached by its record's bytes).
+    ///
+    /// Errors: `ServiceUnavailable` when the engine does not answer; an internal error for a vault whose record
+    /// does not open, which concerns that vault only.
     pub async fn look(&self, vault: Option<&VaultName>) -> Result<Sight> {
-        let _ = vault;
-        todo!()
+        let group = self.node.group();
+        let mut ranges = Vec::with_capacity(2);
+        ranges.push(KeyRange::key(self.system_head.clone()));
+        ranges.extend(vault.map(|name| KeyRange::key(layout::vault(&group, name))));
+        let read = self.node.read(&ranges).await?;
+        let head = read.first().and_then(|range| range.first()).map(|entry| &entry.value);
+        let known = self.registry.load();
+        if head.is_none_or(|head| *head != known.0) {
+            return self.look_again(vault).await;
+        }
+        let vault = match (vault, read.get(1).and_then(|range| range.first())) {
+            (Some(name), Some(entry)) => Some(self.node.live_vault(&group, name, &entry.value)?),
+            _ => None,
+        };
+        Ok(Sight { registry: Arc::clone(&known.1), vault })
+    }
+
+    /// The same when the system vault has changed: everything anew, of one revision.
+    async fn look_again(&self, name: Option<&VaultName>) -> Result<Sight> {
+        let system = registry::system_vault(&self.node).await?;
+        let loaded = registry::load(&self.node, &system, name).await?;
+        self.registry.store(Arc::new((loaded.head, Arc::clone(&loaded.registry))));
+        let vault = match (name, &loaded.vault) {
+            (Some(name), Some(stored)) => Some(self.node.live_vault(&self.node.group(), name, stored)?),
+            _ => None,
+        };
+        Ok(Sight { registry: loaded.registry, vault })
     }
 
     /// A real engine read, for `/readyz`.
     pub async fn ready(&self) -> Result<()> {
-        todo!()
+        self.node.read(&[KeyRange::key(self.system_head.clone())]).await.map(drop)
     }
 
     /// The time.
@@ -78,8 +144,8 @@ impl Service {
         &*self.clock
     }
 
-    /// Refuses new writes and waits until the queues are empty.
+    /// Refuses new writes and waits until the queues are empty, at most ten seconds.
     pub async fn shut_down(&self) {
-        todo!()
+        self.queues.shut_down().await;
     }
 }

@@ -4,16 +4,45 @@
 //! one after the other (a later one sees what an earlier one wrote), and commits all of them as one
 //! transaction that compares and advances the head. On `Conflict` it reads again and runs them again; an
 //! unknown outcome is resubmitted, identical, until it succeeds or its compare fails. One log record per change.
+//!
+//! ```text
+//! submit -> job (waits, with a deadline) -> runner (gathers, reads) -> batch (decides, seals; pure)
+//!        -> settle (commits until the outcome is known) -> memory (a retry gets the first result)
+//! ```
 
-use valv_model::{Operation, Result, UnixSeconds, VersionId};
+use std::sync::Arc;
+
+use valv_model::{Operation, Result, VersionId};
 use valv_sealing::RecordKind;
 use zeroize::Zeroizing;
 
 use crate::vaults::{Vault, VaultState};
 use crate::{Service, WriteContext};
 
+mod batch;
+
+mod job;
+pub(crate) use job::Scope;
+
+mod log;
+pub(crate) use log::trim_log;
+
+mod memory;
+
+mod queues;
+pub(crate) use queues::{Queues, Target};
+
+mod runner;
+pub(crate) use runner::refusal;
+
+mod settle;
+pub(crate) use settle::{Settled, Witness, settle};
+
+mod state;
+pub use state::State;
+
 /// What a change must be able to see. Paths are below the vault's generation, such as `secrets/NAME`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Need {
     /// One record.
     Record(String),
@@ -44,8 +73,10 @@ pub enum Write {
         /// Where.
         path: String,
     },
-    /// Replace the vault's own record.
+    /// Replace the vault's own record. It stands among the live or the soft-deleted ones as its properties say.
     Vault(Box<VaultState>),
+    /// Remove the vault's own record, and with it its data keys.
+    Purge,
 }
 
 /// What a change decided.
@@ -57,56 +88,8 @@ pub struct Decision {
     pub version: Option<VersionId>,
 }
 
-/// The vault at head *n*, as far as the change said that it needs it.
-pub struct State<'a> {
-    #[allow(dead_code)]
-    pub(crate) vault: &'a VaultState,
-}
-
-impl State<'_> {
-    /// The time the change is judged by.
-    #[must_use]
-    pub fn now(&self) -> UnixSeconds {
-        todo!()
-    }
-
-    /// The same in milliseconds, for version ids.
-    #[must_use]
-    pub fn now_ms(&self) -> i64 {
-        todo!()
-    }
-
-    /// The vault's own record.
-    #[must_use]
-    pub fn vault(&self) -> &VaultState {
-        self.vault
-    }
-
-    /// A record the change needs. A record that does not open is an internal error for this change only.
-    pub fn get(&self, path: &str, kind: RecordKind) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        let _ = (path, kind);
-        todo!()
-    }
-
-    /// The records of a needed prefix, in path order: (path, record).
-    pub fn list(&self, prefix: &str, kind: RecordKind) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>> {
-        let _ = (prefix, kind);
-        todo!()
-    }
-
-    /// The last record of a prefix needed with [`Need::Last`] (or of a needed prefix).
-    pub fn last(&self, prefix: &str, kind: RecordKind) -> Result<Option<(String, Zeroizing<Vec<u8>>)>> {
-        let _ = (prefix, kind);
-        todo!()
-    }
-
-    /// The paths of a needed prefix, without opening the records.
-    #[must_use]
-    pub fn paths(&self, prefix: &str) -> Vec<String> {
-        let _ = prefix;
-        todo!()
-    }
-}
+/// A decision: pure, may run more than once.
+pub type Decide = Box<dyn Fn(&State<'_>) -> Result<Decision> + Send + Sync>;
 
 /// A pure function of a vault's state. May run more than once.
 pub struct Change {
@@ -115,11 +98,11 @@ pub struct Change {
     /// What `decide` will look at.
     pub needs: Vec<Need>,
     /// The decision. An `Err` commits nothing.
-    pub decide: Box<dyn Fn(&State<'_>) -> Result<Decision> + Send + Sync>,
+    pub decide: Decide,
 }
 
 /// A change that is durable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The version made or changed.
     pub version: Option<VersionId>,
@@ -132,10 +115,26 @@ pub struct Committed {
 impl Service {
     /// Submits a change to the vault's queue and waits until it is durable, or refused.
     ///
-    /// Errors: what `decide` returned; `Throttled` when the queue is full; `ServiceUnavailable` when nothing was
-    /// sent; `UnknownOutcome` at the deadline; `InsufficientStorage`.
+    /// Errors: what `decide` returned; `VaultNotFound` when the vault is no longer live; `Throttled` when the
+    /// queue is full; `PayloadTooLarge` when the change alone is more than one commit takes;
+    /// `ServiceUnavailable` when nothing was sent; `UnknownOutcome` at the deadline; `InsufficientStorage`.
     pub async fn submit(&self, vault: &Vault, context: &WriteContext, change: Change) -> Result<Committed> {
-        let _ = (vault, context, change);
-        todo!()
+        self.submit_to(vault, context, change, Scope::Live).await
+    }
+
+    /// The same for vaults in another state.
+    pub(crate) async fn submit_to(
+        &self,
+        vault: &Vault,
+        context: &WriteContext,
+        change: Change,
+        scope: Scope,
+    ) -> Result<Committed> {
+        let target = Target {
+            group: vault.group.clone(),
+            id: vault.state.envelope.id.clone(),
+            name: vault.state.envelope.name.clone(),
+        };
+        self.queues.submit(&self.node, target, vault.state.envelope.generation, context, Arc::new(change), scope).await
     }
 }

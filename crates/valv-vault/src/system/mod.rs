@@ -2,11 +2,15 @@
 
 use uuid::Uuid;
 use valv_access::{Permit, RoleAssignment};
-use valv_model::{ClientId, PrincipalId, RegionName, Result, TenantId, UnixSeconds};
-use valv_sealing::Barrier;
+use valv_model::{ClientId, PrincipalId, Result, UnixSeconds};
 use zeroize::Zeroizing;
 
-use crate::{Clock, Service, WriteContext};
+use crate::{Service, WriteContext};
+
+mod init;
+pub use init::init;
+
+pub(crate) mod registry;
 
 /// A client with a secret that is shown once.
 pub struct NewClient {
@@ -46,18 +50,6 @@ pub struct ClientPut {
     pub chosen_secret: Option<Zeroizing<String>>,
     /// When the added secret stops working.
     pub expires: Option<UnixSeconds>,
-}
-
-/// Fills a store that the engine just created: the system vault, a signing key, the root key record and the
-/// first client, who administers the deployment. Refuses a store that has a system vault.
-pub async fn init(
-    barrier: &Barrier,
-    clock: &dyn Clock,
-    region: &RegionName,
-    tenant: &TenantId,
-) -> Result<NewClient> {
-    let _ = (barrier, clock, region, tenant);
-    todo!()
 }
 
 #[allow(clippy::missing_errors_doc, reason = "the errors are Azure's; see docs/operations.md")]

@@ -12,6 +12,9 @@ use valv_sealing::{DataKeys, VaultEnvelope};
 
 use crate::{Service, WriteContext};
 
+mod record;
+pub(crate) use record::VAULT_RECORD_BYTES_MAX;
+
 /// The sealed body of a vault's record. Unknown fields survive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
