@@ -1,6 +1,8 @@
 //! Valv from outside: real processes, real clients, nothing mocked. One binary, so that all share one link.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
 
+mod faults_disk;
+mod faults_process;
 mod sdk_js;
 mod sdk_python;
 mod sdk_rust;
