@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::{Dev, Process};
+use crate::{DEADLINE, Dev, Process};
 
 /// Runs a Python program of `tests/clients/python` with these further variables.
 pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
@@ -62,7 +62,8 @@ fn run(dev: &Dev, mut command: Command, name: &str, variables: &[(&str, &str)]) 
     command.envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
     command.envs(dev.environment()).envs(variables.iter().copied());
     let mut process = Process::spawn(command, name, &dev.logs());
-    let status = process.wait();
+    // Many requests one after another: long enough for a slow machine.
+    let status = process.wait_within(4 * DEADLINE);
     assert!(status.success(), "{name} failed ({status})\n{}", process.output());
     let output = std::fs::read_to_string(process.stdout()).unwrap_or_default();
     let last = output.lines().last().unwrap_or_default();

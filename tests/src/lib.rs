@@ -26,4 +26,4 @@ pub use process::Process;
 pub mod scan;
 
 mod wait;
-pub use wait::{DEADLINE, until, until_async};
+pub use wait::{DEADLINE, until, until_async, within};

@@ -4,11 +4,12 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::until;
+use crate::{DEADLINE, within};
 
 /// A started program. Dropping it ends it: first politely (`SIGTERM`), then not.
 #[derive(Debug)]
@@ -51,8 +52,13 @@ impl Process {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
+        self.wait_within(DEADLINE)
+    }
+
+    /// Waits for its end, for what takes long.
+    pub fn wait_within(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("the end of {}", self.name);
-        until(&what, || self.exited())
+        within(deadline, &what, || self.exited())
     }
 
     /// Its process id.

@@ -12,13 +12,18 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(10);
 
 /// Asks until the answer is `Some`; panics with `what` at the deadline.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, ask)
+}
+
+/// The same with a deadline of its own.
+pub fn within<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "waited {} s in vain: {what}", DEADLINE.as_secs());
+        assert!(Instant::now() < end, "waited {} s in vain: {what}", deadline.as_secs());
         thread::sleep(STEP);
     }
 }

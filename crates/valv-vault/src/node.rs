@@ -108,7 +108,8 @@ impl Node {
 pub(crate) fn read_error(error: ReadError) -> Error {
     match error {
         ReadError::Unavailable(why) => {
-            Error::unavailable("The service cannot read its store now; nothing was changed. Try again.").detail(why)
+            Error::unavailable("The service cannot read its store now; nothing was changed. Try again.")
+                .detail(why)
         }
         ReadError::Damaged(why) => Error::internal(format!("the engine found its store damaged: {why}")),
     }

@@ -157,7 +157,8 @@ impl<'a> Batch<'a> {
                         .unwrap(id, &state.envelope.data_keys)
                         .map_err(|e| Error::internal(format!("vault '{name}': {e}")))?;
                     state.seal(&keys)?;
-                    let (is, was) = (state.properties.deleted.is_some(), vault.state.properties.deleted.is_some());
+                    let (is, was) =
+                        (state.properties.deleted.is_some(), vault.state.properties.deleted.is_some());
                     let put = if is { SealedOp::deleted_vault } else { SealedOp::vault };
                     let put = put(group, name, &state.envelope);
                     if put.op().size() > VAULT_RECORD_BYTES_MAX {
@@ -215,7 +216,11 @@ impl<'a> Batch<'a> {
             }
         }
         if count > MAX_TRANSACTION_OPS || self.bytes + added > MAX_TRANSACTION_BYTES {
-            return if self.is_empty() { Added::Answered(Err(too_large(count, added))) } else { Added::NotNow };
+            return if self.is_empty() {
+                Added::Answered(Err(too_large(count, added)))
+            } else {
+                Added::NotNow
+            };
         }
         self.bytes += added;
         self.head = Head { number: record.number, chain: self.head.chain.next(&encoded) };
@@ -234,7 +239,9 @@ impl<'a> Batch<'a> {
     pub(super) fn finish(self) -> (Vec<SealedOp>, Vec<(LogRecord, Bytes)>) {
         let Target { group, id, .. } = self.target;
         let mut ops: Vec<SealedOp> = self.ops.into_values().collect();
-        ops.extend(self.logs.iter().map(|(record, encoded)| SealedOp::log(group, id, record, encoded.clone())));
+        ops.extend(
+            self.logs.iter().map(|(record, encoded)| SealedOp::log(group, id, record, encoded.clone())),
+        );
         ops.push(SealedOp::head(group, id, &self.head));
         (ops, self.logs)
     }
@@ -248,4 +255,3 @@ fn too_large(count: usize, bytes: usize) -> Error {
         ),
     )
 }
-

@@ -92,7 +92,9 @@ impl Job {
 
 /// 503 for a change that was never sent.
 pub(crate) fn not_sent() -> Error {
-    Error::unavailable("The request's deadline passed before its write was sent; nothing was changed. Try again.")
+    Error::unavailable(
+        "The request's deadline passed before its write was sent; nothing was changed. Try again.",
+    )
 }
 
 /// 504 for a change that was sent.

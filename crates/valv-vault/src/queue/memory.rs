@@ -109,7 +109,11 @@ mod tests {
         for number in 0..REQUESTS_MAX as u64 + 10 {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&number.to_be_bytes());
-            memory.remember(&LogRecord { request: Some(RequestKey(key)), ..record(number, 0) }, Duration::ZERO, now);
+            memory.remember(
+                &LogRecord { request: Some(RequestKey(key)), ..record(number, 0) },
+                Duration::ZERO,
+                now,
+            );
         }
         assert_eq!((memory.known.len(), memory.order.len()), (REQUESTS_MAX, REQUESTS_MAX));
         assert!(memory.find(&RequestKey([0; 32])).is_none());

@@ -135,6 +135,8 @@ impl Service {
             id: vault.state.envelope.id.clone(),
             name: vault.state.envelope.name.clone(),
         };
-        self.queues.submit(&self.node, target, vault.state.envelope.generation, context, Arc::new(change), scope).await
+        self.queues
+            .submit(&self.node, target, vault.state.envelope.generation, context, Arc::new(change), scope)
+            .await
     }
 }

@@ -60,7 +60,12 @@ enum Answer {
 }
 
 impl Runner {
-    pub(super) fn new(node: Arc<Node>, queues: Arc<Queues>, target: Target, jobs: mpsc::Receiver<Job>) -> Self {
+    pub(super) fn new(
+        node: Arc<Node>,
+        queues: Arc<Queues>,
+        target: Target,
+        jobs: mpsc::Receiver<Job>,
+    ) -> Self {
         let memory = RequestMemory::new(node.settings.request_memory);
         Self {
             node,
@@ -143,7 +148,8 @@ impl Runner {
         }
         let head_key = layout::head(&self.target.group, &self.target.id);
         let expect = sight.stored_head.map_or(Expect::Absent, Expect::Value);
-        let witness = Witness { vault: self.target.id.clone(), number: first.number, record: encoded.clone() };
+        let witness =
+            Witness { vault: self.target.id.clone(), number: first.number, record: encoded.clone() };
         let (node, group) = (Arc::clone(&self.node), self.target.group.clone());
         let compares = vec![Compare { key: head_key, expect }];
         let settled = self.while_clearing(settle(&node, &group, compares, ops, &witness)).await;
@@ -168,8 +174,12 @@ impl Runner {
     async fn look(&mut self, jobs: &[Job]) -> Result<Sight> {
         let Target { group, id, name } = self.target.clone();
         let mut seen = HashSet::new();
-        let needs: Vec<_> =
-            jobs.iter().flat_map(|job| &job.change.needs).filter(|need| seen.insert(*need)).cloned().collect();
+        let needs: Vec<_> = jobs
+            .iter()
+            .flat_map(|job| &job.change.needs)
+            .filter(|need| seen.insert(*need))
+            .cloned()
+            .collect();
         let mut generation = jobs.iter().map(|job| job.generation).fold(self.generation, u64::max);
         let sight = loop {
             let mut ranges = vec![
@@ -192,7 +202,8 @@ impl Runner {
             }
             let stored_head = head.first().map(|entry| entry.value.clone());
             let decoded = stored_head.as_ref().map(|head| Head::decode(head)).transpose();
-            let head = decoded.map_err(|e| Error::internal(format!("vault '{name}': {e}")))?.unwrap_or(Head::START);
+            let head =
+                decoded.map_err(|e| Error::internal(format!("vault '{name}': {e}")))?.unwrap_or(Head::START);
             let mut reading = Reading::default();
             for (need, entries) in needs.iter().zip(data) {
                 reading.insert(need.clone(), &self.target, generation, entries);
@@ -234,7 +245,9 @@ impl Runner {
             for entry in page {
                 match LogRecord::decode(&entry.value) {
                     Ok(record) => records.push(LogRecord { ops: Vec::new(), ..record }),
-                    Err(error) => tracing::error!(vault = %id, %error, "a log record is damaged; a retry of its request would be done again"),
+                    Err(error) => {
+                        tracing::error!(vault = %id, %error, "a log record is damaged; a retry of its request would be done again")
+                    }
                 }
             }
             let oldest = records.get(before..).and_then(<[_]>::last);
@@ -265,7 +278,8 @@ impl Runner {
 
     fn clear(&mut self) {
         let now = Instant::now();
-        self.pending = std::mem::take(&mut self.pending).into_iter().filter_map(|job| job.in_time(now)).collect();
+        self.pending =
+            std::mem::take(&mut self.pending).into_iter().filter_map(|job| job.in_time(now)).collect();
         while self.pending.len() < self.node.settings.queue_len
             && let Ok(job) = self.jobs.try_recv()
         {
@@ -321,7 +335,9 @@ impl Runner {
                 self.alone = answers.len();
                 self.put_back(answers.into_iter().map(|(job, _)| job).collect());
             }
-            Settled::Refused(error) => refuse(self, answers, &|job| refusal(&error, job.change.operation.name())),
+            Settled::Refused(error) => {
+                refuse(self, answers, &|job| refusal(&error, job.change.operation.name()))
+            }
             Settled::NoLease(error) => {
                 refuse(self, answers, &|job| lease_error(error.clone(), job.change.operation.name()));
             }
@@ -343,7 +359,8 @@ pub(crate) fn refusal(error: &CommitError, operation: &str) -> Error {
         ),
         CommitError::StaleLease => Error::read_only(operation).detail("the lease is stale again and again"),
         CommitError::Unavailable(why) => {
-            Error::unavailable("The store does not take writes now; nothing was changed. Try again.").detail(why)
+            Error::unavailable("The store does not take writes now; nothing was changed. Try again.")
+                .detail(why)
         }
         other => Error::internal(format!("{operation}: {other}")),
     }

@@ -101,7 +101,8 @@ async fn look(node: &Node, group: &GroupId, witness: &Witness) -> Settled {
     loop {
         match node.barrier.read(&places).await {
             Ok(read) => {
-                let value = |at: usize| read.ranges.get(at).and_then(|range| range.first()).map(|entry| &entry.value);
+                let value =
+                    |at: usize| read.ranges.get(at).and_then(|range| range.first()).map(|entry| &entry.value);
                 return match (value(0), value(1).map(|head| Head::decode(head))) {
                     (Some(record), _) if *record == witness.record => Settled::Done,
                     (None, Some(Ok(head))) if head.number >= witness.number => Settled::Unknown,

@@ -38,7 +38,9 @@ impl Reading {
         let skip = layout::data(&target.group, &target.id, generation).len();
         let records = entries
             .into_iter()
-            .filter_map(|entry| Some((std::str::from_utf8(entry.key.get(skip..)?).ok()?.to_owned(), entry.value)))
+            .filter_map(|entry| {
+                Some((std::str::from_utf8(entry.key.get(skip..)?).ok()?.to_owned(), entry.value))
+            })
             .collect();
         self.0.insert(need, records);
     }
@@ -114,7 +116,9 @@ impl State<'_> {
             Need::Prefix { prefix, .. } | Need::Last(prefix) => path.starts_with(prefix.as_str()),
         });
         let Some(need) = need else {
-            return Err(Error::internal(format!("a change looks at {path} and did not say that it needs it")));
+            return Err(Error::internal(format!(
+                "a change looks at {path} and did not say that it needs it"
+            )));
         };
         self.merged(need).remove(path).map(|found| self.open(path, kind, &found)).transpose()
     }

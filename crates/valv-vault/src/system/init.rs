@@ -6,7 +6,9 @@ use std::time::Duration;
 use uuid::Uuid;
 use valv_access::{BUILT_IN_ROLES, ClientRecord, ClientSecret, RoleAssignment, Scope, SigningKey};
 use valv_engine::{Compare, Expect, GroupId, layout};
-use valv_model::{ClientId, Error, ErrorCode, PrincipalId, RegionName, Result, RetentionDays, Tags, TenantId, VaultId};
+use valv_model::{
+    ClientId, Error, ErrorCode, PrincipalId, RegionName, Result, RetentionDays, Tags, TenantId, VaultId,
+};
 use valv_sealing::{Barrier, Head, LogRecord, Outcome, RecordKind, SealedOp, VaultEnvelope};
 
 use super::NewClient;
@@ -33,7 +35,8 @@ pub async fn init(
 ) -> Result<NewClient> {
     let (group, name, now) = (GroupId::system(), system_name()?, clock.now());
     let id = VaultId::parse(&Uuid::new_v4().to_string())?;
-    let data_keys = vec![barrier.keyring().generate(&id, 1, now).map_err(|e| Error::internal(e.to_string()))?];
+    let data_keys =
+        vec![barrier.keyring().generate(&id, 1, now).map_err(|e| Error::internal(e.to_string()))?];
     let keys = barrier.keyring().unwrap(&id, &data_keys).map_err(|e| Error::internal(e.to_string()))?;
     let envelope = VaultEnvelope {
         id: id.clone(),
@@ -85,9 +88,17 @@ pub async fn init(
     };
     let mut ops = vec![
         SealedOp::vault(&group, &name, &state.envelope),
-        put(format!("{SIGNING_KEYS}{}", signing_key.id), RecordKind::SigningKey, serde_json::to_vec(&signing_key))?,
+        put(
+            format!("{SIGNING_KEYS}{}", signing_key.id),
+            RecordKind::SigningKey,
+            serde_json::to_vec(&signing_key),
+        )?,
         put(format!("{CLIENTS}{}", client.id), RecordKind::Client, serde_json::to_vec(&client))?,
-        put(format!("{ROLE_ASSIGNMENTS}{}", assignment.id), RecordKind::RoleAssignment, serde_json::to_vec(&assignment))?,
+        put(
+            format!("{ROLE_ASSIGNMENTS}{}", assignment.id),
+            RecordKind::RoleAssignment,
+            serde_json::to_vec(&assignment),
+        )?,
     ];
     let record = LogRecord {
         number: 1,
@@ -103,13 +114,17 @@ pub async fn init(
     ops.push(SealedOp::head(&group, &id, &Head { number: 1, chain: Head::START.chain.next(&encoded) }));
     let absent = |key| Compare { key, expect: Expect::Absent };
     let compares = vec![absent(layout::vault(&group, &name)), absent(layout::head(&group, &id))];
-    let node = Node::new(barrier.clone(), Arc::new(crate::SystemClock), ServiceSettings::defaults(region, tenant));
+    let node =
+        Node::new(barrier.clone(), Arc::new(crate::SystemClock), ServiceSettings::defaults(region, tenant));
     let witness = Witness { vault: id, number: 1, record: encoded };
     let settled = tokio::time::timeout(DEADLINE, settle(&node, &group, compares, ops, &witness)).await;
     match settled {
-        Ok(Settled::Done) => {
-            Ok(NewClient { id: client.id, principal: client.principal, name: client.name, secret: Some(text) })
-        }
+        Ok(Settled::Done) => Ok(NewClient {
+            id: client.id,
+            principal: client.principal,
+            name: client.name,
+            secret: Some(text),
+        }),
         Ok(Settled::Conflict) => Err(Error::new(
             ErrorCode::Conflict,
             "The store has a system vault already; it was made by an earlier `valv init`. Nothing was changed.",

@@ -29,7 +29,8 @@ pub(crate) async fn system_vault(node: &Node) -> Result<Arc<Vault>> {
     let (group, name) = (GroupId::system(), system_name()?);
     let read = node.read(&[KeyRange::key(layout::vault(&group, &name))]).await?;
     let stored = read.first().and_then(|range| range.first());
-    let stored = stored.ok_or_else(|| Error::internal("the store has no system vault; make it with `valv init`"))?;
+    let stored =
+        stored.ok_or_else(|| Error::internal("the store has no system vault; make it with `valv init`"))?;
     node.live_vault(&group, &name, &stored.value)
 }
 
@@ -48,16 +49,17 @@ pub(crate) async fn load(node: &Node, system: &Vault, vault: Option<&VaultName>)
     let group = GroupId::system();
     let envelope = &system.state.envelope;
     let data = layout::data(&group, &envelope.id, envelope.generation);
-    let mut ranges =
-        vec![KeyRange::key(layout::head(&group, &envelope.id)), KeyRange::prefix(data.clone())];
+    let mut ranges = vec![KeyRange::key(layout::head(&group, &envelope.id)), KeyRange::prefix(data.clone())];
     ranges.extend(vault.map(|name| KeyRange::key(layout::vault(&node.group(), name))));
     let read = node.read(&ranges).await?;
     let value = |at: usize| read.get(at).and_then(|range| range.first()).map(|entry| entry.value.clone());
     let head = value(0).ok_or_else(|| Error::internal("the system vault has no head"))?;
-    let number = Head::decode(&head).map_err(|e| Error::internal(format!("the system vault's head: {e}")))?.number;
+    let number =
+        Head::decode(&head).map_err(|e| Error::internal(format!("the system vault's head: {e}")))?.number;
     let mut registry = Registry { commit: number, ..Registry::default() };
     for entry in read.get(1).into_iter().flatten() {
-        let path = entry.key.get(data.len()..).and_then(|path| std::str::from_utf8(path).ok()).unwrap_or_default();
+        let path =
+            entry.key.get(data.len()..).and_then(|path| std::str::from_utf8(path).ok()).unwrap_or_default();
         // A damaged client or assignment must not lock out all others, and leaving it out only ever denies.
         if let Err(error) = add(&mut registry, system, path, &entry.value) {
             tracing::error!(path, %error, "a record of the system vault does not open; it is left out");
@@ -82,5 +84,6 @@ fn add(registry: &mut Registry, system: &Vault, path: &str, sealed: &[u8]) -> Re
 fn open<T: DeserializeOwned>(system: &Vault, path: &str, kind: RecordKind, sealed: &[u8]) -> Result<T> {
     let plaintext = system.keys.open(path, kind, sealed).map_err(|e| Error::internal(e.to_string()))?;
     // Not the parser's words: they may quote what was sealed.
-    serde_json::from_slice(&plaintext).map_err(|e| Error::internal(format!("no valid record at column {}", e.column())))
+    serde_json::from_slice(&plaintext)
+        .map_err(|e| Error::internal(format!("no valid record at column {}", e.column())))
 }

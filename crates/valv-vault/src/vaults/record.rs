@@ -38,7 +38,8 @@ impl Vault {
         let body = URL_SAFE_NO_PAD
             .decode(&envelope.body)
             .map_err(|_| failed("the record's body is not base64url".into()))?;
-        let body = keys.open(&body_path(name), RecordKind::Vault, &body).map_err(|e| failed(e.to_string()))?;
+        let body =
+            keys.open(&body_path(name), RecordKind::Vault, &body).map_err(|e| failed(e.to_string()))?;
         let properties: VaultProperties =
             serde_json::from_slice(&body).map_err(|e| failed(format!("the record's body: {e}")))?;
         if properties.deleted.is_some() != deleted {
@@ -69,8 +70,7 @@ impl VaultState {
         let body = serde_json::to_vec(&self.properties)
             .map(Zeroizing::new)
             .map_err(|e| Error::internal(format!("vault '{name}': {e}")))?;
-        self.envelope.body =
-            URL_SAFE_NO_PAD.encode(keys.seal(&body_path(name), RecordKind::Vault, &body));
+        self.envelope.body = URL_SAFE_NO_PAD.encode(keys.seal(&body_path(name), RecordKind::Vault, &body));
         Ok(())
     }
 }
