@@ -14,8 +14,8 @@ pub struct Settings {
     /// Bytes of stored keys and values at which the store counts as full; 0 sets no quota. From 80 % on,
     /// commits that add records are refused. The file itself can be up to four times as large.
     pub quota_bytes: u64,
-    /// Commits that add records are refused while the file system has fewer free bytes than this, so that
-    /// deletes still find room.
+    /// Commits that add records are refused while the file system has fewer free bytes than this, or than the
+    /// file itself has (up to 64 MiB), so that deletes still find room. 0 keeps no reserve.
     pub reserve_bytes: u64,
     /// How long a commit is waited for before its outcome is called unknown.
     pub commit_deadline: Duration,

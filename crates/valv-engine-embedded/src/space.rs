@@ -9,7 +9,12 @@ pub(crate) struct Space {
     pub(crate) free: Option<u64>,
     /// Bytes that the last growth lacked; 0 if it did not.
     pub(crate) lacking: u64,
+    /// Bytes of the file. redb doubles it when it has no free page left.
+    pub(crate) len: u64,
 }
+
+/// The reserve follows the file's next growth up to here; beyond, a nearly full disk would stay half unused.
+const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// How a transaction changes the store, its log records and heads left out: without those no commit could
 /// be made at all, and the log is bounded elsewhere.
@@ -57,7 +62,10 @@ pub(crate) fn refusal(settings: &Settings, space: Space, stored: u64, growth: Gr
             settings.quota_bytes
         ));
     }
-    let needed = settings.reserve_bytes.max(space.lacking);
+    // Creations stop while the file can still grow once: the pages that are free in it are for deletes.
+    let growth = space.len.min(GROWTH_BYTES_MAX);
+    let reserve = if settings.reserve_bytes == 0 { 0 } else { settings.reserve_bytes.max(growth) };
+    let needed = reserve.max(space.lacking);
     match space.free {
         Some(free) if free < needed => Some(format!(
             "the file system has {free} bytes free and the store needs {needed}; make room on it"
@@ -83,7 +91,7 @@ mod tests {
     #[test]
     fn f12_from_eighty_percent_creations_are_refused_and_all_else_goes_on() {
         let settings = Settings { quota_bytes: 1000, ..Settings::default() };
-        let space = Space { free: None, lacking: 0 };
+        let space = Space { free: None, lacking: 0, len: 0 };
         let log: &[u8] = b"g/eastus/log/v/0000000000000001";
         let cases = [
             ("creation", growth(&[(KEY, None, Some(100)), (log, None, Some(50))]), true),
@@ -102,8 +110,12 @@ mod tests {
     fn f13_creations_leave_a_reserve_on_the_disk() {
         let settings = Settings { reserve_bytes: 100, ..Settings::default() };
         let create = growth(&[(KEY, None, Some(10))]);
-        let at = |free, lacking| refusal(&settings, Space { free: Some(free), lacking }, 0, create).is_some();
-        assert!(at(99, 0) && !at(100, 0));
-        assert!(at(4095, 4096) && !at(4096, 4096));
+        let at = |free, lacking, len| {
+            refusal(&settings, Space { free: Some(free), lacking, len }, 0, create).is_some()
+        };
+        assert!(at(99, 0, 0) && !at(100, 0, 0));
+        assert!(at(4095, 4096, 0) && !at(4096, 4096, 0));
+        assert!(at(999, 0, 1000) && !at(1000, 0, 1000));
+        assert!(!at(GROWTH_BYTES_MAX, 0, u64::MAX));
     }
 }

@@ -114,7 +114,7 @@ impl Writer {
 
     fn write(&mut self, requests: &[Request], waiters: Vec<Waiter>) {
         let disk = &self.store.disk;
-        let space = Space { free: disk.free(), lacking: disk.lacking() };
+        let space = Space { free: disk.free(), lacking: disk.lacking(), len: disk.len().unwrap_or(0) };
         disk.watch_header();
         // A panic inside redb (damage it did not expect) must not end the only thread that writes; the file
         // is closed and opened again, with all its checks, as after any other fault.

@@ -6,10 +6,10 @@
 //!
 //! | name | planted in | test that must fail |
 //! |---|---|---|
-//! | `no-fsync` | `valv-engine-embedded`: acknowledges before the sync | `f03_power_loss` |
+//! | `no-fsync` | `valv-engine-embedded`: acknowledges before the sync | `power_loss::f03_power_loss` |
 //! | `compare-left-out` | `valv-engine-embedded`: takes every comparison for true | `compares_decide` |
 //! | `stale-lease-taken` | `valv-engine-embedded`: does not compare the group's meta record | `a_stale_lease_commits_nothing` |
-//! | `sync-believed` | `valv-engine-embedded`: goes on after a failed sync without writing again | `f11_failed_sync_is_not_believed` |
+//! | `sync-believed` | `valv-engine-embedded`: goes on after a failed sync without writing again | `syncs::f11_failed_sync_is_not_believed` |
 //! | `plaintext-stored` | `valv-sealing`: seals nothing | `a_sealed_record_shows_nothing_of_its_plaintext` |
 //! | `request-key-ignored` | `valv-vault`: a retried write is done again | named there |
 
