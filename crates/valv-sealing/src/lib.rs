@@ -14,6 +14,8 @@
 mod barrier;
 pub use barrier::{Barrier, SealedOp};
 
+mod backup;
+
 mod keyring;
 pub use keyring::Keyring;
 
