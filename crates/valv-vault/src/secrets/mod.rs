@@ -1,12 +1,52 @@
 //! Secrets: every operation of Azure's REST API for them.
+//!
+//! A read is one linearizable read. A write is a pure decision that the vault's queue runs; the few that
+//! are too large for one commit mark the secret first, and [`lifecycle`] ends what was interrupted.
 
 use serde::{Deserialize, Serialize};
 use valv_access::Permit;
-use valv_model::{Attributes, ObjectName, RecoveryLevel, Result, Tags, UnixSeconds, VersionId};
+use valv_model::{
+    Attributes, Error, ObjectName, Operation, RecoveryLevel, Result, Tags, UnixSeconds, VersionId,
+};
 use zeroize::Zeroizing;
 
 use crate::vaults::Vault;
 use crate::{Page, PageRequest, Service, WriteContext};
+
+mod desk;
+use desk::Live;
+
+mod records;
+pub use records::decode_any;
+
+mod errors;
+
+mod limits;
+pub use limits::{
+    MAX_BACKUP_CHARS, MAX_BACKUP_VERSIONS, MAX_CONTENT_TYPE_CHARS, MAX_DATE, MAX_TAG_CHARS, MAX_VALUE_BYTES,
+};
+
+mod version;
+
+mod set;
+
+mod list;
+
+mod delete;
+
+mod backup;
+pub use backup::open_any;
+
+mod restore;
+
+#[allow(dead_code, reason = "the service's round is being written")]
+mod lifecycle;
+pub use lifecycle::Tidied;
+#[allow(unused_imports, reason = "the service's round is being written")]
+pub(crate) use lifecycle::lifecycle;
+
+#[cfg(test)]
+mod tests;
 
 /// The attributes a client may set; `None` keeps (update) or takes the default (set).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,8 +131,8 @@ impl Service {
         name: &ObjectName,
         set: SecretSet,
     ) -> Result<SecretBundle> {
-        let _ = (permit, context, vault, name, set);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretSet, Some(name))?;
+        set::set(&desk, context, name, set).await
     }
     /// The current version, or the one asked for.
     pub async fn secret_get(
@@ -102,8 +142,8 @@ impl Service {
         name: &ObjectName,
         version: Option<&VersionId>,
     ) -> Result<SecretBundle> {
-        let _ = (permit, vault, name, version);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretGet, Some(name))?;
+        set::get(&desk, name, version).await
     }
     /// Changes a version's attributes, tags, content type. Without a version: the current one.
     pub async fn secret_update(
@@ -115,8 +155,8 @@ impl Service {
         version: Option<&VersionId>,
         update: SecretUpdate,
     ) -> Result<SecretItem> {
-        let _ = (permit, context, vault, name, version, update);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretUpdate, Some(name))?;
+        set::update(&desk, context, name, version, update).await
     }
     /// Live secrets in the order of their upper-cased names.
     pub async fn secret_list(
@@ -125,8 +165,8 @@ impl Service {
         vault: &Vault,
         page: &PageRequest,
     ) -> Result<Page<SecretItem>> {
-        let _ = (permit, vault, page);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretList, None)?;
+        list::live(&desk, page).await
     }
     /// Versions of a live secret, oldest first; an absent name has none.
     pub async fn secret_list_versions(
@@ -136,8 +176,8 @@ impl Service {
         name: &ObjectName,
         page: &PageRequest,
     ) -> Result<Page<SecretItem>> {
-        let _ = (permit, vault, name, page);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretListVersions, Some(name))?;
+        list::versions(&desk, name, page).await
     }
     /// Soft-deletes a secret with all versions.
     pub async fn secret_delete(
@@ -147,8 +187,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<DeletedSecret> {
-        let _ = (permit, context, vault, name);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretDelete, Some(name))?;
+        delete::delete(&desk, context, name).await
     }
     /// Deleted secrets in name order.
     pub async fn secret_list_deleted(
@@ -157,8 +197,8 @@ impl Service {
         vault: &Vault,
         page: &PageRequest,
     ) -> Result<Page<DeletedSecret>> {
-        let _ = (permit, vault, page);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretListDeleted, None)?;
+        list::deleted(&desk, page).await
     }
     /// One deleted secret.
     pub async fn secret_get_deleted(
@@ -167,8 +207,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<DeletedSecret> {
-        let _ = (permit, vault, name);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretGetDeleted, Some(name))?;
+        delete::get_deleted(&desk, name).await
     }
     /// Takes a deleted secret back, all versions as they were.
     pub async fn secret_recover(
@@ -178,8 +218,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<SecretItem> {
-        let _ = (permit, context, vault, name);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretRecover, Some(name))?;
+        delete::recover(&desk, context, name).await
     }
     /// Destroys a deleted secret.
     pub async fn secret_purge(
@@ -189,13 +229,13 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<()> {
-        let _ = (permit, context, vault, name);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretPurge, Some(name))?;
+        delete::purge(&desk, context, name).await
     }
     /// All versions as an opaque blob (base64url text) that only this deployment opens.
     pub async fn secret_backup(&self, permit: &Permit, vault: &Vault, name: &ObjectName) -> Result<String> {
-        let _ = (permit, vault, name);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretBackup, Some(name))?;
+        backup::backup(&desk, name).await
     }
     /// Brings a backup back under its own name. 409 where the name exists, live or deleted.
     pub async fn secret_restore(
@@ -205,7 +245,28 @@ impl Service {
         vault: &Vault,
         blob: &str,
     ) -> Result<SecretItem> {
-        let _ = (permit, context, vault, blob);
-        todo!()
+        let desk = self.desk(permit, vault, Operation::SecretRestore, None)?;
+        restore::restore(&desk, context, blob).await
+    }
+
+    /// The vault's records for one operation, once the permit is seen to be for just that: the vault, the
+    /// operation and the object. Anything else is a fault of the caller's code.
+    fn desk<'a>(
+        &'a self,
+        permit: &Permit,
+        vault: &'a Vault,
+        operation: Operation,
+        object: Option<&ObjectName>,
+    ) -> Result<Live<'a>> {
+        if permit.operation() != operation
+            || permit.vault() != Some(&vault.state.envelope.id)
+            || permit.object() != object
+        {
+            return Err(Error::internal(format!(
+                "a permit for {} was used for {operation}",
+                permit.operation()
+            )));
+        }
+        Ok(Live { service: self, vault })
     }
 }

@@ -1,0 +1,301 @@
+//! A vault in memory. It serves reads and decisions like the real one, shows decisions only what they said
+//! they need, and holds them to the bounds of a commit.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use valv_engine::{KeyRange, MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPS};
+use valv_model::{
+    Error, ErrorCode, ObjectName, RegionName, Result, RetentionDays, Tags, TenantId, UnixSeconds, VaultId,
+    VaultName, VersionId,
+};
+use valv_sealing::{Keyring, RequestKey, RootKeySource, RootKeys, VaultEnvelope};
+use zeroize::Zeroizing;
+
+use super::super::desk::{self, Desk, Done, Found, Step, View};
+use super::super::records::{Plaintext, kind};
+use super::super::*;
+use super::super::{backup, delete, list, restore, set};
+use crate::queue::{Committed, Need, Write};
+use crate::vaults::{VaultProperties, VaultState};
+
+/// 2026-01-01.
+pub(super) const START: i64 = 1_767_225_600;
+
+/// One root key for all benches: a backup of one vault opens in the others.
+fn keyring() -> &'static Keyring {
+    static KEYRING: OnceLock<Keyring> = OnceLock::new();
+    KEYRING.get_or_init(|| {
+        let line = RootKeys::generate().unwrap();
+        Keyring::new(RootKeys::load(&[RootKeySource::Text { variable: "TEST".into(), line }]).unwrap())
+    })
+}
+
+pub(super) struct Bench {
+    pub(super) vault: VaultState,
+    pub(super) records: Mutex<BTreeMap<String, Plaintext>>,
+    requests: Mutex<BTreeMap<[u8; 32], Committed>>,
+    now_ms: AtomicI64,
+    /// The steps that will be taken before the rest is refused.
+    pub(super) budget: AtomicUsize,
+    pub(super) commits: AtomicUsize,
+}
+
+pub(super) fn name(text: &str) -> ObjectName {
+    ObjectName::parse(text).unwrap()
+}
+
+pub(super) fn value(text: &str) -> SecretSet {
+    SecretSet {
+        value: Zeroizing::new(text.to_owned()),
+        content_type: None,
+        tags: Tags::new(),
+        attributes: AttributesPatch::default(),
+    }
+}
+
+pub(super) fn all() -> PageRequest {
+    PageRequest { max: 25, after: None }
+}
+
+fn context(request: Option<u8>) -> WriteContext {
+    let request = request.map(|byte| RequestKey([byte; 32]));
+    WriteContext { caller: "test".into(), request, deadline: Instant::now() + Duration::from_secs(60) }
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        let id = |tail: &str| format!("00000000-0000-4000-8000-{tail:0>12}");
+        let properties = VaultProperties {
+            tenant: TenantId::parse(&id("1")).unwrap(),
+            region: RegionName::parse("eastus").unwrap(),
+            retention: RetentionDays::new(7).unwrap(),
+            purge_protection: false,
+            rbac: true,
+            policies: Vec::new(),
+            assignments: Vec::new(),
+            tags: Tags::new(),
+            created: UnixSeconds(START),
+            deleted: None,
+            extra: serde_json::Map::new(),
+        };
+        let envelope = VaultEnvelope {
+            id: VaultId::parse(&id("2")).unwrap(),
+            name: VaultName::parse("bench").unwrap(),
+            generation: 1,
+            data_keys: Vec::new(),
+            body: String::new(),
+            extra: serde_json::Map::new(),
+        };
+        Self {
+            vault: VaultState { envelope, properties },
+            records: Mutex::default(),
+            requests: Mutex::default(),
+            now_ms: AtomicI64::new(START * 1000),
+            budget: AtomicUsize::new(usize::MAX),
+            commits: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn advance(&self, seconds: i64) {
+        self.now_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    pub(super) fn now(&self) -> UnixSeconds {
+        UnixSeconds(self.now_ms.load(Ordering::SeqCst).div_euclid(1000))
+    }
+
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.records.lock().unwrap().keys().cloned().collect()
+    }
+
+    pub(super) fn set(&self, name: &ObjectName, set: SecretSet) -> Result<SecretBundle> {
+        run(set::set(self, &context(None), name, set))
+    }
+    pub(super) fn set_again(&self, request: u8, name: &ObjectName, set: SecretSet) -> Result<SecretBundle> {
+        run(set::set(self, &context(Some(request)), name, set))
+    }
+    pub(super) fn get(&self, name: &ObjectName, version: Option<&VersionId>) -> Result<SecretBundle> {
+        run(set::get(self, name, version))
+    }
+    pub(super) fn update(
+        &self,
+        name: &ObjectName,
+        version: Option<&VersionId>,
+        update: SecretUpdate,
+    ) -> Result<SecretItem> {
+        run(set::update(self, &context(None), name, version, update))
+    }
+    pub(super) fn list(&self, page: &PageRequest) -> Result<Page<SecretItem>> {
+        run(list::live(self, page))
+    }
+    pub(super) fn list_versions(&self, name: &ObjectName, page: &PageRequest) -> Result<Page<SecretItem>> {
+        run(list::versions(self, name, page))
+    }
+    pub(super) fn list_deleted(&self, page: &PageRequest) -> Result<Page<DeletedSecret>> {
+        run(list::deleted(self, page))
+    }
+    pub(super) fn delete(&self, name: &ObjectName) -> Result<DeletedSecret> {
+        run(delete::delete(self, &context(None), name))
+    }
+    pub(super) fn get_deleted(&self, name: &ObjectName) -> Result<DeletedSecret> {
+        run(delete::get_deleted(self, name))
+    }
+    pub(super) fn recover(&self, name: &ObjectName) -> Result<SecretItem> {
+        run(delete::recover(self, &context(None), name))
+    }
+    pub(super) fn purge(&self, name: &ObjectName) -> Result<()> {
+        run(delete::purge(self, &context(None), name))
+    }
+    pub(super) fn purge_again(&self, request: u8, name: &ObjectName) -> Result<()> {
+        run(delete::purge(self, &context(Some(request)), name))
+    }
+    pub(super) fn delete_again(&self, request: u8, name: &ObjectName) -> Result<DeletedSecret> {
+        run(delete::delete(self, &context(Some(request)), name))
+    }
+    pub(super) fn backup(&self, name: &ObjectName) -> Result<String> {
+        run(backup::backup(self, name))
+    }
+    pub(super) fn restore(&self, blob: &str) -> Result<SecretItem> {
+        run(restore::restore(self, &context(None), blob))
+    }
+    pub(super) fn restore_again(&self, request: u8, blob: &str) -> Result<SecretItem> {
+        run(restore::restore(self, &context(Some(request)), blob))
+    }
+    pub(super) fn round(&self) -> Tidied {
+        run(super::super::lifecycle::round(self, self.now())).unwrap()
+    }
+    pub(super) fn open_any(&self, blob: &str) -> Result<()> {
+        backup::open_any(keyring(), blob)
+    }
+}
+
+/// Nothing here ever waits.
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// What a decision sees: only what it said it needs.
+struct Needed<'a> {
+    bench: &'a Bench,
+    records: &'a BTreeMap<String, Plaintext>,
+    needs: &'a [Need],
+}
+
+impl View for Needed<'_> {
+    fn now(&self) -> UnixSeconds {
+        self.bench.now()
+    }
+    fn now_ms(&self) -> i64 {
+        self.bench.now_ms.load(Ordering::SeqCst)
+    }
+    fn vault(&self) -> &VaultState {
+        &self.bench.vault
+    }
+    fn get(&self, path: &str) -> Result<Option<Plaintext>> {
+        assert!(self.needs.iter().any(|need| matches!(need, Need::Record(p) if p == path)), "{path}");
+        Ok(self.records.get(path).cloned())
+    }
+    fn last(&self, prefix: &str) -> Result<Option<(String, Plaintext)>> {
+        assert!(self.needs.iter().any(|need| matches!(need, Need::Last(p) if p == prefix)), "{prefix}");
+        let below = self.records.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
+        Ok(below.last().map(|(path, record)| (path.clone(), record.clone())))
+    }
+    fn paths(&self, prefix: &str) -> Vec<String> {
+        let limit = self.needs.iter().find_map(|need| match need {
+            Need::Prefix { prefix: p, limit } if p == prefix => Some(*limit),
+            _ => None,
+        });
+        let below = self.records.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
+        below.map(|(path, _)| path.clone()).take(limit.expect("a needed prefix")).collect()
+    }
+}
+
+impl Desk for Bench {
+    fn vault(&self) -> &VaultState {
+        &self.vault
+    }
+
+    async fn read(&self, ranges: Vec<KeyRange>) -> Result<Vec<Vec<Found>>> {
+        let records = self.records.lock().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let found = |(path, record): (&String, &Plaintext)| Found {
+            path: path.clone(),
+            record: match record.as_slice() {
+                b"damaged" => Err("damaged".into()),
+                _ => Ok(record.clone()),
+            },
+        };
+        Ok(ranges
+            .iter()
+            .map(|range| {
+                let bounds = (Bound::Included(text(&range.start)), Bound::Excluded(text(&range.end)));
+                let entries = records.range(bounds);
+                if range.reverse {
+                    entries.rev().take(range.limit).map(found).collect()
+                } else {
+                    entries.take(range.limit).map(found).collect()
+                }
+            })
+            .collect())
+    }
+
+    async fn submit<T: Send + 'static>(&self, context: &WriteContext, step: Step<T>) -> Result<Done<T>> {
+        if let Some(RequestKey(key)) = context.request
+            && let Some(committed) = self.requests.lock().unwrap().get(&key)
+        {
+            return Ok(Done::Replayed(Committed { replayed: true, ..committed.clone() }));
+        }
+        let mut records = self.records.lock().unwrap();
+        let view = Needed { bench: self, records: &records, needs: &step.needs };
+        // Decisions run again on a conflict: the second run must not be the worse for the first.
+        drop((step.decide)(&view)?);
+        let (decision, told) = (step.decide)(&view)?;
+        if decision.writes.is_empty() {
+            return Ok(Done::Fresh(told));
+        }
+        if self.budget.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+            return Err(Error::new(ErrorCode::UnknownOutcome, "The outcome is unknown."));
+        }
+        let (mut ops, mut bytes) = (0, 0);
+        for write in decision.writes {
+            ops += 1;
+            match write {
+                Write::Put { path, kind: as_kind, plaintext } => {
+                    assert_eq!(as_kind, kind(&path));
+                    bytes += path.len() + plaintext.len() + 150;
+                    records.insert(path, plaintext);
+                }
+                Write::Delete { path } => {
+                    bytes += path.len() + 100;
+                    assert!(records.remove(&path).is_some(), "{path} was not there");
+                }
+                Write::Vault(_) | Write::Purge => {
+                    panic!("a secret's operation does not touch the vault's record")
+                }
+            }
+        }
+        // The log record repeats everything; the head and the log record are operations too.
+        assert!(
+            ops + 2 <= MAX_TRANSACTION_OPS && 2 * bytes < MAX_TRANSACTION_BYTES,
+            "{ops} ops, {bytes} bytes"
+        );
+        let number = self.commits.fetch_add(1, Ordering::SeqCst) as u64 + 1;
+        if let Some(RequestKey(key)) = context.request {
+            let committed = Committed { version: decision.version, number, replayed: false };
+            self.requests.lock().unwrap().insert(key, committed);
+        }
+        Ok(Done::Fresh(told))
+    }
+
+    async fn seal_backup(&self, plaintext: Plaintext) -> Result<Vec<u8>> {
+        Ok(keyring().seal_backup(desk::BACKUP, &plaintext).unwrap())
+    }
+
+    async fn open_backup(&self, sealed: Vec<u8>) -> Result<Plaintext> {
+        desk::open_backup(keyring(), &sealed)
+    }
+}
