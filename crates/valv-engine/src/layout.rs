@@ -70,6 +70,18 @@ pub fn logs(group: &GroupId, vault: &VaultId) -> Bytes {
     format!("g/{group}/log/{vault}/").into()
 }
 
+/// The heads of all vaults of a group, also of those that were purged.
+#[must_use]
+pub fn heads(group: &GroupId) -> Bytes {
+    format!("g/{group}/heads/").into()
+}
+
+/// The prefix of a vault's records of all generations.
+#[must_use]
+pub fn all_data(group: &GroupId, vault: &VaultId) -> Bytes {
+    format!("g/{group}/data/{vault}/").into()
+}
+
 /// The prefix of a vault's records of one generation; the vault's own paths follow it.
 #[must_use]
 pub fn data(group: &GroupId, vault: &VaultId, generation: u64) -> Bytes {

@@ -34,6 +34,7 @@ prop_compose! {
         LogRecord {
             number, time: UnixSeconds(time), operation, caller, request: request.map(RequestKey),
             outcome: Outcome { version: version.map(VersionId::from_bytes) },
+            log_bytes: u64::from(number as u32),
             ops: ops.into_iter().map(op).collect(),
         }
     }
@@ -115,6 +116,7 @@ fn a_value_costs_the_log_its_own_length() {
         caller: "valv".into(),
         request: None,
         outcome: Outcome::default(),
+        log_bytes: 0,
         ops: vec![Op::Put("key".into(), vec![0xff; len].into())],
     };
     // A byte string, not an array of numbers, which would take two bytes for each.
@@ -141,6 +143,7 @@ fn log_record() -> LogRecord {
         caller: "valv".into(),
         request: Some(RequestKey([9; 32])),
         outcome: Outcome { version: Some(VersionId::from_bytes([1; 16])) },
+        log_bytes: 1000,
         ops: vec![Op::Put("k".into(), "v".into()), Op::Delete("d".into())],
     }
 }

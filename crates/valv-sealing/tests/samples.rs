@@ -56,6 +56,7 @@ fn record(sealed: &[u8]) -> LogRecord {
         caller: "00482a5a-887f-4fb3-b363-3b7fe8e74483".into(),
         request: Some(RequestKey([5; 32])),
         outcome: Outcome { version: Some(VersionId::from_bytes([6; 16])) },
+        log_bytes: 0,
         ops: vec![Op::Put(PATH.into(), sealed.to_vec().into()), Op::Delete("gone".into())],
     }
 }

@@ -9,6 +9,7 @@ use valv_model::{RegionName, Result, TenantId, VaultName};
 use valv_sealing::{Barrier, RequestKey};
 
 use crate::Clock;
+use crate::lifecycle::Rounds;
 use crate::node::Node;
 use crate::queue::Queues;
 use crate::system::registry;
@@ -68,6 +69,7 @@ pub struct Service {
     /// The system vault's head as stored, and what was read at it.
     registry: ArcSwap<(Bytes, Arc<Registry>)>,
     system_head: Bytes,
+    pub(crate) rounds: Rounds,
 }
 
 /// What one request sees before it is authorized: the system group's and the vault's rules, of one revision.
@@ -95,6 +97,7 @@ impl Service {
             node,
             queues: Queues::new(),
             registry: ArcSwap::from_pointee((loaded.head, loaded.registry)),
+            rounds: Rounds::default(),
             system_head: layout::head(&GroupId::system(), &system.state.envelope.id),
         })
     }

@@ -39,6 +39,8 @@ pub struct LogRecord {
     pub request: Option<RequestKey>,
     /// What was answered.
     pub outcome: Outcome,
+    /// Bytes of the vault's log records before this one: tells how large the kept part of the log is.
+    pub log_bytes: u64,
     /// Every key changed, with its (sealed) value.
     pub ops: Vec<Op>,
 }
@@ -55,6 +57,7 @@ impl LogRecord {
             caller: &self.caller,
             request: self.request.map(|RequestKey(digest)| Bytes::copy_from_slice(&digest)),
             outcome: &self.outcome,
+            log_bytes: self.log_bytes,
             ops: self
                 .ops
                 .iter()
@@ -99,6 +102,7 @@ impl LogRecord {
             caller: stored.caller,
             request,
             outcome: stored.outcome,
+            log_bytes: stored.log_bytes,
             ops: stored.ops.into_iter().map(op).collect(),
         })
     }
@@ -115,6 +119,8 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<Bytes>,
     outcome: &'a Outcome,
+    #[serde(skip_serializing_if = "is_zero")]
+    log_bytes: u64,
     ops: Vec<(&'a Bytes, Option<&'a Bytes>)>,
 }
 
@@ -129,5 +135,12 @@ struct Stored {
     #[serde(default)]
     request: Option<Bytes>,
     outcome: Outcome,
+    #[serde(default)]
+    log_bytes: u64,
     ops: Vec<(Bytes, Option<Bytes>)>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }

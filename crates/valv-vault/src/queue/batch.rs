@@ -40,6 +40,8 @@ pub(super) struct Batch<'a> {
     /// None: purged, or never there.
     vault: Option<Arc<Vault>>,
     head: Head,
+    /// Bytes of all log records so far.
+    log_bytes: u64,
     overlay: Overlay,
     ops: BTreeMap<Bytes, SealedOp>,
     pub(super) logs: Vec<(LogRecord, Bytes)>,
@@ -72,6 +74,7 @@ impl<'a> Batch<'a> {
             now_ms,
             vault,
             head,
+            log_bytes: memory.log_bytes,
             overlay: Overlay::new(),
             ops: BTreeMap::new(),
             logs: Vec::new(),
@@ -104,13 +107,9 @@ impl<'a> Batch<'a> {
 
     /// The change's decision with its writes sealed. None: its writes cannot follow those before it in one transaction.
     fn run(&self, change: &Change, scope: Scope) -> Result<Option<(Decision, Step)>> {
-        let vault = self.vault.as_ref().filter(|vault| {
-            let deleted = vault.state.properties.deleted.is_some();
-            match scope {
-                Scope::Live => !deleted,
-                Scope::Deleted => deleted,
-                Scope::Any => true,
-            }
+        let vault = self.vault.as_ref().filter(|vault| match scope {
+            Scope::Live => vault.state.properties.deleted.is_none(),
+            Scope::Any => true,
         });
         let vault = vault.ok_or_else(|| vault_not_found(&self.target.name))?;
         let state = State {
@@ -203,6 +202,7 @@ impl<'a> Batch<'a> {
             caller: context.caller.clone(),
             request: context.request,
             outcome: Outcome { version: decision.version.clone() },
+            log_bytes: self.log_bytes,
             ops: step.ops.iter().map(|op| op.op().clone()).collect(),
         };
         let encoded = record.encode();
@@ -223,6 +223,7 @@ impl<'a> Batch<'a> {
             };
         }
         self.bytes += added;
+        self.log_bytes += encoded.len() as u64;
         self.head = Head { number: record.number, chain: self.head.chain.next(&encoded) };
         self.vault = step.vault;
         self.overlay.extend(step.overlay);

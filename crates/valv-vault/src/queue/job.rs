@@ -15,9 +15,7 @@ use crate::WriteContext;
 pub(crate) enum Scope {
     /// Live.
     Live,
-    /// Soft-deleted.
-    Deleted,
-    /// Either.
+    /// Live or soft-deleted; the change looks itself.
     Any,
 }
 

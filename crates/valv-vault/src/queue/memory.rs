@@ -16,6 +16,8 @@ pub(super) const REQUESTS_MAX: usize = 65_536;
 pub(super) struct RequestMemory {
     /// The number of the last commit taken up; None: nothing was read yet.
     pub(super) number: Option<u64>,
+    /// Bytes of all log records up to that commit.
+    pub(super) log_bytes: u64,
     life: Duration,
     known: HashMap<[u8; 32], (u64, Option<VersionId>)>,
     /// Oldest first.
@@ -24,7 +26,7 @@ pub(super) struct RequestMemory {
 
 impl RequestMemory {
     pub(super) fn new(life: Duration) -> Self {
-        Self { number: None, life, known: HashMap::new(), order: VecDeque::new() }
+        Self { number: None, log_bytes: 0, life, known: HashMap::new(), order: VecDeque::new() }
     }
 
     /// The first result of this request.
@@ -36,9 +38,10 @@ impl RequestMemory {
         Some(Committed { version: version.clone(), number: *number, replayed: true })
     }
 
-    /// Takes up a commit that is durable. `age`: how long ago it was made.
-    pub(super) fn remember(&mut self, record: &LogRecord, age: Duration, now: Instant) {
+    /// Takes up a commit that is durable. `bytes`: the size of its log record; `age`: how long ago it was made.
+    pub(super) fn remember(&mut self, record: &LogRecord, bytes: usize, age: Duration, now: Instant) {
         self.number = self.number.max(Some(record.number));
+        self.log_bytes = record.log_bytes + bytes as u64;
         let Some(request) = record.request else { return };
         let Some(left) = self.life.checked_sub(age) else { return };
         self.known.insert(request.0, (record.number, record.outcome.version.clone()));
@@ -80,6 +83,7 @@ mod tests {
             caller: "valv".into(),
             request: Some(RequestKey([key; 32])),
             outcome: Outcome { version: Some(VersionId::from_bytes([key; 16])) },
+            log_bytes: 0,
             ops: Vec::new(),
         }
     }
@@ -89,15 +93,15 @@ mod tests {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut memory = RequestMemory::new(10 * second);
-        memory.remember(&record(1, 1), 4 * second, start);
-        memory.remember(&record(2, 2), Duration::ZERO, start);
-        memory.remember(&record(3, 3), 11 * second, start);
+        memory.remember(&record(1, 1), 0, 4 * second, start);
+        memory.remember(&record(2, 2), 0, Duration::ZERO, start);
+        memory.remember(&record(3, 3), 0, 11 * second, start);
         let knows = |memory: &RequestMemory| [1, 2, 3].map(|k| memory.find(&RequestKey([k; 32])).is_some());
         assert_eq!(knows(&memory), [true, true, false]);
         assert_eq!(memory.number, Some(3));
         memory.forget_old(start + 6 * second);
         assert_eq!(knows(&memory), [false, true, false]);
-        memory.remember(&record(4, 1), Duration::ZERO, start + 6 * second);
+        memory.remember(&record(4, 1), 0, Duration::ZERO, start + 6 * second);
         memory.forget_old(start + 10 * second);
         assert_eq!(knows(&memory), [true, false, false]);
     }
@@ -111,6 +115,7 @@ mod tests {
             key[..8].copy_from_slice(&number.to_be_bytes());
             memory.remember(
                 &LogRecord { request: Some(RequestKey(key)), ..record(number, 0) },
+                0,
                 Duration::ZERO,
                 now,
             );

@@ -22,10 +22,10 @@ use crate::{Service, WriteContext};
 mod batch;
 
 mod job;
-pub(crate) use job::Scope;
+pub(crate) use job::{Scope, not_sent, unknown_outcome};
 
 mod log;
-pub(crate) use log::trim_log;
+pub(crate) use log::{remove, trim_log};
 
 mod memory;
 

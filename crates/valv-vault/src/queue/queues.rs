@@ -31,7 +31,7 @@ pub(crate) struct Target {
 pub(crate) struct Queues {
     /// None: shut down.
     open: RwLock<Option<HashMap<VaultId, mpsc::Sender<Job>>>>,
-    pub(super) tasks: TaskTracker,
+    tasks: TaskTracker,
 }
 
 impl Queues {
@@ -61,6 +61,14 @@ impl Queues {
         }
     }
 
+    /// Runs something that a shutdown waits for.
+    pub(crate) fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tasks.spawn(task)
+    }
+
     fn put(self: &Arc<Self>, node: &Arc<Node>, target: Target, job: Job) -> Result<()> {
         let job = match self.open.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             None => return Err(shutting_down()),
@@ -85,7 +93,7 @@ impl Queues {
         let (queue, jobs) = mpsc::channel(node.settings.queue_len.max(1));
         try_send(&queue, job)?;
         open.insert(target.id.clone(), queue);
-        self.tasks.spawn(Runner::new(Arc::clone(node), Arc::clone(self), target, jobs).run());
+        self.spawn(Runner::new(Arc::clone(node), Arc::clone(self), target, jobs).run());
         Ok(())
     }
 

@@ -231,7 +231,7 @@ impl Runner {
         let life = i64::try_from(self.node.settings.request_memory.as_secs()).unwrap_or(i64::MAX);
         let now = self.node.clock.now();
         let mut end = head.saturating_add(1);
-        let mut records: Vec<LogRecord> = Vec::new();
+        let mut records: Vec<(LogRecord, usize)> = Vec::new();
         while end > first {
             let range = KeyRange {
                 start: layout::log(group, id, first),
@@ -244,7 +244,7 @@ impl Runner {
             let (full, before) = (page.len() == LOG_PAGE, records.len());
             for entry in page {
                 match LogRecord::decode(&entry.value) {
-                    Ok(record) => records.push(LogRecord { ops: Vec::new(), ..record }),
+                    Ok(record) => records.push((LogRecord { ops: Vec::new(), ..record }, entry.value.len())),
                     Err(error) => {
                         tracing::error!(vault = %id, %error, "a log record is damaged; a retry of its request would be done again")
                     }
@@ -252,14 +252,16 @@ impl Runner {
             }
             let oldest = records.get(before..).and_then(<[_]>::last);
             match oldest {
-                Some(record) if full && now.0.saturating_sub(record.time.0) < life => end = record.number,
+                Some((record, _)) if full && now.0.saturating_sub(record.time.0) < life => {
+                    end = record.number
+                }
                 _ => break,
             }
         }
         let instant = Instant::now();
-        for record in records.iter().rev() {
+        for (record, bytes) in records.iter().rev() {
             let age = u64::try_from(now.0.saturating_sub(record.time.0)).unwrap_or(0);
-            self.memory.remember(record, Duration::from_secs(age), instant);
+            self.memory.remember(record, *bytes, Duration::from_secs(age), instant);
         }
         self.memory.number = Some(head);
         Ok(())
@@ -313,8 +315,8 @@ impl Runner {
             Settled::Done => {
                 metrics::histogram!("valv_commit_changes").record(logs.len() as f64);
                 let now = Instant::now();
-                for (record, _) in logs {
-                    self.memory.remember(record, Duration::ZERO, now);
+                for (record, encoded) in logs {
+                    self.memory.remember(record, encoded.len(), Duration::ZERO, now);
                 }
                 for (job, answer) in answers {
                     match answer {
@@ -326,7 +328,11 @@ impl Runner {
                 if self.untrimmed >= TRIM_AFTER_COMMITS {
                     self.untrimmed = 0;
                     let (node, target) = (Arc::clone(&self.node), self.target.clone());
-                    self.queues.tasks.spawn(async move { trim_log(&node, &target.group, &target.id).await });
+                    self.queues.spawn(async move {
+                        if let Err(error) = trim_log(&node, &target.group, &target.id).await {
+                            tracing::warn!(vault = %target.id, %error, "the log is not trimmed yet");
+                        }
+                    });
                 }
             }
             Settled::Conflict => self.put_back(answers.into_iter().map(|(job, _)| job).collect()),

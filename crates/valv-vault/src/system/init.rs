@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use uuid::Uuid;
 use valv_access::{BUILT_IN_ROLES, ClientRecord, ClientSecret, RoleAssignment, Scope, SigningKey};
-use valv_engine::{Compare, Expect, GroupId, layout};
+use valv_engine::GroupId;
 use valv_model::{
-    ClientId, Error, ErrorCode, PrincipalId, RegionName, Result, RetentionDays, Tags, TenantId, VaultId,
+    ClientId, Error, ErrorCode, PrincipalId, RegionName, Result, RetentionDays, Tags, TenantId,
 };
-use valv_sealing::{Barrier, Head, LogRecord, Outcome, RecordKind, SealedOp, VaultEnvelope};
+use valv_sealing::{Barrier, RecordKind};
+use zeroize::Zeroizing;
 
 use super::NewClient;
 use super::registry::{CLIENTS, ROLE_ASSIGNMENTS, SIGNING_KEYS, system_name};
 use crate::node::{Node, lease_error};
-use crate::queue::{Settled, Witness, refusal, settle};
-use crate::vaults::{VaultProperties, VaultState};
+use crate::queue::{Settled, refusal, settle};
+use crate::vaults::{Birth, FirstRecord, Maker, VaultProperties};
 use crate::{Clock, ServiceSettings};
 
 /// The role of the first client.
@@ -34,18 +35,6 @@ pub async fn init(
     tenant: &TenantId,
 ) -> Result<NewClient> {
     let (group, name, now) = (GroupId::system(), system_name()?, clock.now());
-    let id = VaultId::parse(&Uuid::new_v4().to_string())?;
-    let data_keys =
-        vec![barrier.keyring().generate(&id, 1, now).map_err(|e| Error::internal(e.to_string()))?];
-    let keys = barrier.keyring().unwrap(&id, &data_keys).map_err(|e| Error::internal(e.to_string()))?;
-    let envelope = VaultEnvelope {
-        id: id.clone(),
-        name: name.clone(),
-        generation: 1,
-        data_keys,
-        body: String::new(),
-        extra: serde_json::Map::new(),
-    };
     let properties = VaultProperties {
         tenant: tenant.clone(),
         region: region.clone(),
@@ -59,9 +48,6 @@ pub async fn init(
         deleted: None,
         extra: serde_json::Map::new(),
     };
-    let mut state = VaultState { envelope, properties };
-    state.seal(&keys)?;
-
     let signing_key = SigningKey::generate(now)?;
     let (secret, text) = ClientSecret::generate(now, None)?;
     let client = ClientRecord {
@@ -80,44 +66,29 @@ pub async fn init(
         scope: Scope::Deployment,
     };
 
-    let put = |path: String, kind: RecordKind, plaintext: serde_json::Result<Vec<u8>>| {
-        let plaintext = plaintext.map(zeroize::Zeroizing::new).map_err(|e| Error::internal(e.to_string()))?;
-        let mut key = layout::data(&group, &id, 1).to_vec();
-        key.extend_from_slice(path.as_bytes());
-        Ok::<_, Error>(keys.put(key.into(), &path, kind, &plaintext))
+    let record = |path: String, kind: RecordKind, plaintext: serde_json::Result<Vec<u8>>| {
+        let plaintext = plaintext.map(Zeroizing::new).map_err(|e| Error::internal(e.to_string()))?;
+        Ok::<_, Error>(FirstRecord { path, kind, plaintext })
     };
-    let mut ops = vec![
-        SealedOp::vault(&group, &name, &state.envelope),
-        put(
+    let records = vec![
+        record(
             format!("{SIGNING_KEYS}{}", signing_key.id),
             RecordKind::SigningKey,
             serde_json::to_vec(&signing_key),
         )?,
-        put(format!("{CLIENTS}{}", client.id), RecordKind::Client, serde_json::to_vec(&client))?,
-        put(
+        record(format!("{CLIENTS}{}", client.id), RecordKind::Client, serde_json::to_vec(&client))?,
+        record(
             format!("{ROLE_ASSIGNMENTS}{}", assignment.id),
             RecordKind::RoleAssignment,
             serde_json::to_vec(&assignment),
         )?,
     ];
-    let record = LogRecord {
-        number: 1,
-        time: now,
-        operation: "Init".into(),
-        caller: "valv".into(),
-        request: None,
-        outcome: Outcome::default(),
-        ops: ops.iter().map(|op| op.op().clone()).collect(),
-    };
-    let encoded = record.encode();
-    ops.push(SealedOp::log(&group, &id, &record, encoded.clone()));
-    ops.push(SealedOp::head(&group, &id, &Head { number: 1, chain: Head::START.chain.next(&encoded) }));
-    let absent = |key| Compare { key, expect: Expect::Absent };
-    let compares = vec![absent(layout::vault(&group, &name)), absent(layout::head(&group, &id))];
+    let maker = Maker { operation: "Init", caller: "valv", request: None };
+    let birth = Birth::new(barrier.keyring(), &group, &name, properties, records, &maker)?;
     let node =
         Node::new(barrier.clone(), Arc::new(crate::SystemClock), ServiceSettings::defaults(region, tenant));
-    let witness = Witness { vault: id, number: 1, record: encoded };
-    let settled = tokio::time::timeout(DEADLINE, settle(&node, &group, compares, ops, &witness)).await;
+    let commit = settle(&node, &group, birth.compares, birth.ops, &birth.witness);
+    let settled = tokio::time::timeout(DEADLINE, commit).await;
     match settled {
         Ok(Settled::Done) => Ok(NewClient {
             id: client.id,

@@ -3,17 +3,25 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use valv_access::{AccessPolicy, Permit, RoleAssignment, VaultAccess};
+use valv_access::{AccessPolicy, RoleAssignment, VaultAccess};
 use valv_engine::GroupId;
-use valv_model::{
-    PrincipalId, RecoveryLevel, RegionName, Result, RetentionDays, Tags, TenantId, UnixSeconds, VaultName,
-};
+use valv_model::{RecoveryLevel, RegionName, RetentionDays, Tags, TenantId, UnixSeconds, VaultName};
 use valv_sealing::{DataKeys, VaultEnvelope};
 
-use crate::{Service, WriteContext};
+mod access;
+pub(crate) use access::{ASSIGNMENTS_MAX, assignment_exists};
+
+mod admin;
+pub(crate) use admin::demand;
+
+mod create;
+pub(crate) use create::{Birth, FirstRecord, Maker};
 
 mod record;
 pub(crate) use record::VAULT_RECORD_BYTES_MAX;
+
+mod remove;
+pub(crate) use remove::Purge;
 
 /// The sealed body of a vault's record. Unknown fields survive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,92 +120,4 @@ pub struct VaultView {
     pub id: valv_model::VaultId,
     /// Its properties.
     pub properties: VaultProperties,
-}
-
-/// The administration of vaults. The permit's operation is the method's; each checks that.
-#[allow(clippy::missing_errors_doc, reason = "the errors are Azure's; see docs/operations.md")]
-impl Service {
-    /// Creates a vault or changes its properties. 409 while a soft-deleted vault holds the name.
-    pub async fn vault_put(
-        &self,
-        permit: &Permit,
-        context: &WriteContext,
-        name: &VaultName,
-        put: VaultPut,
-    ) -> Result<VaultView> {
-        let _ = (permit, context, name, put);
-        todo!()
-    }
-    /// One vault.
-    pub async fn vault_get(&self, permit: &Permit, name: &VaultName) -> Result<VaultView> {
-        let _ = (permit, name);
-        todo!()
-    }
-    /// All live vaults, in name order.
-    pub async fn vault_list(&self, permit: &Permit) -> Result<Vec<VaultView>> {
-        let _ = permit;
-        todo!()
-    }
-    /// All soft-deleted vaults, in name order.
-    pub async fn vault_list_deleted(&self, permit: &Permit) -> Result<Vec<VaultView>> {
-        let _ = permit;
-        todo!()
-    }
-    /// Soft-deletes a vault: its content stays and cannot be reached; its name stays taken.
-    pub async fn vault_delete(
-        &self,
-        permit: &Permit,
-        context: &WriteContext,
-        name: &VaultName,
-    ) -> Result<VaultView> {
-        let _ = (permit, context, name);
-        todo!()
-    }
-    /// Takes a soft-deleted vault back, with all content and properties.
-    pub async fn vault_recover(
-        &self,
-        permit: &Permit,
-        context: &WriteContext,
-        name: &VaultName,
-    ) -> Result<VaultView> {
-        let _ = (permit, context, name);
-        todo!()
-    }
-    /// Destroys a soft-deleted vault: its data keys are gone with the commit, its records are removed after. Refused under purge protection.
-    pub async fn vault_purge(&self, permit: &Permit, context: &WriteContext, name: &VaultName) -> Result<()> {
-        let _ = (permit, context, name);
-        todo!()
-    }
-    /// Sets the access policy of one principal.
-    pub async fn vault_access_policy_set(
-        &self,
-        permit: &Permit,
-        context: &WriteContext,
-        vault: &VaultName,
-        policy: AccessPolicy,
-    ) -> Result<VaultView> {
-        let _ = (permit, context, vault, policy);
-        todo!()
-    }
-    /// Removes the access policy of one principal.
-    pub async fn vault_access_policy_delete(
-        &self,
-        permit: &Permit,
-        context: &WriteContext,
-        vault: &VaultName,
-        principal: &PrincipalId,
-    ) -> Result<()> {
-        let _ = (permit, context, vault, principal);
-        todo!()
-    }
-    /// Gives the vault a new data key; older ones go on opening what they sealed.
-    pub async fn vault_data_key_rotate(
-        &self,
-        permit: &Permit,
-        context: &WriteContext,
-        vault: &VaultName,
-    ) -> Result<VaultView> {
-        let _ = (permit, context, vault);
-        todo!()
-    }
 }

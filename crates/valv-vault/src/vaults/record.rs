@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::{Vault, VaultProperties, VaultState};
 
 /// The most bytes of a vault's record: with its log record it must fit one commit.
-pub(crate) const VAULT_RECORD_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const VAULT_RECORD_BYTES_MAX: usize = 320 * 1024;
 
 /// The body's place in its associated data: the name, so that a record moved to another name does not open.
 fn body_path(name: &VaultName) -> String {
