@@ -20,3 +20,5 @@ pub use page::{Page, PageRequest};
 
 mod service;
 pub use service::{Service, ServiceSettings, Sight, WriteContext};
+
+pub use valv_sealing::RequestKey;

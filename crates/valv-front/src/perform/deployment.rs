@@ -1,0 +1,102 @@
+//! Clients, root key, status: administration of the deployment (docs/admin-api.md).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use valv_model::{ClientId, Error, Operation, Result};
+use valv_vault::system::{ClientPut, ClientView, NewClient};
+
+use super::body::Object;
+use super::{Call, misplaced};
+use crate::answer::Reply;
+
+pub(super) async fn perform(call: &Call<'_>) -> Result<Reply> {
+    let (service, permit, context) = (call.service, call.permit, call.context);
+    let id = || ClientId::parse(call.params.get("client"));
+    Ok(match permit.operation() {
+        Operation::ClientPut => {
+            let (id, put) = (id()?, client(call.body)?);
+            let new = service.client_put(permit, context, &id, put).await?;
+            new_client(&new).about(format!("/admin/clients/{id}"))
+        }
+        Operation::ClientList => {
+            let clients = service.client_list(permit).await?;
+            let value: Vec<_> = clients.iter().map(view).collect();
+            Reply::json(200, &json!({ "value": value }), clients.len() * 512)
+        }
+        Operation::ClientDelete => {
+            let id = id()?;
+            service.client_delete(permit, context, &id).await?;
+            Reply::empty(204).about(format!("/admin/clients/{id}"))
+        }
+        Operation::RootKeyRotate => {
+            if let Some(reload) = call.reload_root_keys {
+                let reload = Arc::clone(reload);
+                let reloaded = tokio::task::spawn_blocking(move || reload()).await;
+                reloaded.map_err(|e| Error::internal(format!("reloading the root keys: {e}")))??;
+            }
+            let vaults = service.root_key_rotate(permit, context).await?;
+            Reply::json(200, &json!({ "vaultsChanged": vaults }), 0)
+        }
+        Operation::StatusGet => {
+            let ready = service.ready().await;
+            let status = json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "domain": call.settings.domain,
+                "tenant": call.settings.tenant,
+                "region": call.settings.region,
+                "regions": [{
+                    "name": call.settings.region,
+                    "mode": "Serve",
+                    "available": ready.is_ok(),
+                    "reason": ready.err().map(|e| e.message),
+                }],
+            });
+            Reply::json(200, &status, 512)
+        }
+        other => return Err(misplaced(other)),
+    })
+}
+
+/// The body of `ClientPut`.
+pub(super) fn client(body: &[u8]) -> Result<ClientPut> {
+    let object = Object::parse_optional(body)?;
+    Ok(ClientPut {
+        name: object.take("displayName", "a string")?,
+        generate_secret: object.take("generateSecret", "true or false")?.unwrap_or(false),
+        chosen_secret: object.take("secret", "a string")?,
+        expires: object.date("expires")?,
+    })
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    client_id: &'a ClientId,
+    object_id: &'a valv_model::PrincipalId,
+    display_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+}
+
+/// The one answer that holds a client's secret.
+fn new_client(new: &NewClient) -> Reply {
+    let secret = new.secret.as_ref().map(|s| s.as_str());
+    let shown = Shown { client_id: &new.id, object_id: &new.principal, display_name: &new.name, secret };
+    Reply::json(200, &shown, 512)
+}
+
+fn view(client: &ClientView) -> Value {
+    let secrets: Vec<_> = client
+        .secrets
+        .iter()
+        .map(|(id, created, expires)| json!({ "keyId": id, "created": created, "expires": expires }))
+        .collect();
+    json!({
+        "clientId": client.id,
+        "objectId": client.principal,
+        "displayName": client.name,
+        "created": client.created,
+        "secrets": secrets,
+    })
+}

@@ -1,0 +1,92 @@
+//! Operations for everybody: the token service, which checks its own credentials, and health.
+
+use http::request::Parts;
+use valv_access::{Issuer, TokenError, TokenGrant};
+use valv_model::{ClientId, Error, ErrorCode, Operation, Result};
+use valv_vault::Service;
+
+use super::misplaced;
+use crate::answer::{Metrics, Refusal, Reply};
+use crate::resolve::Params;
+
+/// A request that needs no permit.
+pub(crate) struct OpenCall<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) issuer: Option<&'a Issuer>,
+    pub(crate) identity: Option<&'a ClientId>,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) operation: Operation,
+    pub(crate) params: &'a Params,
+    pub(crate) head: &'a Parts,
+    pub(crate) body: &'a [u8],
+}
+
+/// Does what was asked. Also answers for whom, for the audit record.
+pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<ClientId>)> {
+    let query = call.head.uri.query().unwrap_or_default();
+    let (service, now, tenant) = (call.service, call.service.clock().now(), call.params.get("tenant"));
+    let header = |name: &str| call.head.headers.get(name).and_then(|v| v.to_str().ok());
+    Ok(match call.operation {
+        Operation::TokenIssue => {
+            let registry = service.look(None).await?.registry;
+            granted(issuer(call)?.token(tenant, call.body, &registry, now).await)
+        }
+        Operation::AppServiceToken => {
+            let (issuer, registry) = (issuer(call)?, service.look(None).await?.registry);
+            granted(issuer.app_service_token(query, header("x-identity-header"), &registry, now).await)
+        }
+        Operation::ManagedIdentityToken => {
+            let (issuer, registry) = (issuer(call)?, service.look(None).await?.registry);
+            let identity = call.identity.ok_or_else(no_such_path)?;
+            granted(issuer.managed_identity_token(query, header("metadata"), identity, &registry, now).await)
+        }
+        Operation::OpenidConfigurationGet => (
+            match issuer(call)?.openid_configuration(tenant) {
+                Ok(document) => Reply::json(200, &document, 1024),
+                Err(error) => refused(error),
+            },
+            None,
+        ),
+        Operation::JwksGet => {
+            let registry = service.look(None).await?.registry;
+            (Reply::json(200, &issuer(call)?.jwks(&registry), 1024), None)
+        }
+        Operation::InstanceDiscoveryGet => {
+            (Reply::json(200, &issuer(call)?.instance_discovery(), 1024), None)
+        }
+        Operation::HealthGet => (Reply::new(200, TEXT, "live\n".into()), None),
+        Operation::ReadyGet => {
+            service.ready().await?;
+            (Reply::new(200, TEXT, "ready\n".into()), None)
+        }
+        Operation::MetricsGet => (Reply::new(200, PROMETHEUS, call.metrics.render().into()), None),
+        other => return Err(misplaced(other)),
+    })
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+/// The text format of Prometheus.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+fn issuer<'a>(call: &OpenCall<'a>) -> Result<&'a Issuer> {
+    call.issuer.ok_or_else(no_such_path)
+}
+
+fn no_such_path() -> Error {
+    Error::new(ErrorCode::NotFound, "There is no token service here: the built-in issuer is switched off.")
+}
+
+fn granted(outcome: Result<TokenGrant, TokenError>) -> (Reply, Option<ClientId>) {
+    match outcome {
+        Ok(grant) => (Reply::json(200, &grant.body, 2048), Some(grant.client)),
+        Err(error) => (refused(error), None),
+    }
+}
+
+/// The token service's own form of a refusal; no challenge with it.
+fn refused(error: TokenError) -> Reply {
+    let mut reply = Reply::json(error.status, &error.body, 1024);
+    let message = error.body["error_description"].as_str().unwrap_or_default().to_owned();
+    reply.refusal = Some(Refusal { code: None, message, retry_after_s: None, challenge: false });
+    reply
+}
