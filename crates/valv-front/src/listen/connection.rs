@@ -25,6 +25,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const SLACK_BYTES: usize = 16 << 10;
 const SLACK_HEADERS: usize = 28;
 
+type Answer = Pin<Box<dyn Future<Output = io::Result<Response<Full<Bytes>>>> + Send>>;
+
 pub(super) async fn http1<S>(hall: Arc<Hall>, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -70,8 +72,7 @@ fn handler(
     hall: &Arc<Hall>,
     activity: &Activity,
     peer: &Peer,
-) -> impl Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = io::Result<Response<Full<Bytes>>>> + Send>> + use<>
-{
+) -> impl Fn(Request<Incoming>) -> Answer + use<> {
     let (hall, activity, peer) = (Arc::clone(hall), activity.clone(), peer.clone());
     move |request| {
         let (front, peer, working) = (Arc::clone(&hall.front), peer.clone(), activity.begin());
