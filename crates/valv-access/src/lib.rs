@@ -12,13 +12,16 @@ mod authenticate;
 pub use authenticate::{Authenticator, AuthenticatorSettings, Caller, Challenge, ExternalIssuer};
 
 mod authorize;
-pub use authorize::{Permit, Target, authorize};
+pub use authorize::{Permit, Target, authorize, may_assign};
 
 mod policy;
 pub use policy::{AccessPolicy, VaultAccess};
 
 mod role;
-pub use role::{BUILT_IN_ROLES, Role, RoleAssignment, Scope};
+pub use role::{
+    BUILT_IN_ROLES, KEY_VAULT_ADMINISTRATOR, KEY_VAULT_DATA_ACCESS_ADMINISTRATOR, Role, RoleAssignment,
+    Scope, VALV_ADMINISTRATOR,
+};
 
 mod registry;
 pub use registry::{ClientRecord, ClientSecret, Registry, SigningKey};

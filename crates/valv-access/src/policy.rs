@@ -1,9 +1,9 @@
 //! A vault's own rules.
 
 use serde::{Deserialize, Serialize};
-use valv_model::{ClientId, PrincipalId, RegionName, TenantId, VaultId, VaultName};
+use valv_model::{ClientId, ObjectType, PrincipalId, RegionName, TenantId, VaultId, VaultName};
 
-use crate::RoleAssignment;
+use crate::{Caller, RoleAssignment};
 
 /// Azure's access policy: words per object type, compared without case; `all` stands for every word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,31 @@ pub struct AccessPolicy {
     /// Words for certificates.
     #[serde(default)]
     pub certificates: Vec<String>,
+}
+
+impl AccessPolicy {
+    /// Does the policy allow this word for objects of this type? Words compare without case.
+    #[must_use]
+    pub fn allows(&self, kind: ObjectType, word: &str) -> bool {
+        let words = match kind {
+            ObjectType::Secret => &self.secrets,
+            ObjectType::Vault | ObjectType::Deployment | ObjectType::Token | ObjectType::Service => {
+                return false;
+            }
+        };
+        words.iter().any(|w| w.eq_ignore_ascii_case(word) || w.eq_ignore_ascii_case("all"))
+    }
+
+    /// Does the policy speak of this caller: of its principal or one of its groups, and, where the policy
+    /// names an application, of that application acting for a user?
+    #[must_use]
+    pub fn concerns(&self, caller: &Caller) -> bool {
+        let application = match &self.application_id {
+            Some(application) => caller.acts_for_user() && caller.client() == Some(application),
+            None => true,
+        };
+        application && caller.is(&self.object_id)
+    }
 }
 
 /// What [`crate::authorize`] must know of a vault.
