@@ -14,6 +14,8 @@ use super::file::{self, File};
 
 /// A configuration that was checked.
 pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
     pub region: RegionName,
     pub tenant: TenantId,
     pub domain: String,
@@ -117,7 +119,8 @@ impl Mistakes {
 }
 
 /// Checks everything; relative paths are relative to the configuration file.
-pub fn check(file: File, base: &Path) -> Result<Config, Vec<String>> {
+pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
+    let base = path.parent().unwrap_or(Path::new("."));
     let mut found = Mistakes(Vec::new());
     let text = |e: valv_model::Error| e.message;
 
@@ -135,8 +138,8 @@ pub fn check(file: File, base: &Path) -> Result<Config, Vec<String>> {
     let public_port = file.listen.public_port.unwrap_or(first_port);
     let health = file.listen.health.as_deref().and_then(|address| {
         let address = found.take("listen.health", one_address(address))?;
-        if !address.ip().is_loopback() && !file.listen.health_beyond_loopback {
-            found.0.push(format!("listen.health: {address} is not a loopback address, and metrics are served there without a token; set listen.health_beyond_loopback = true if that is what you want"));
+        if !address.ip().is_loopback() {
+            found.0.push(format!("listen.health: {address} is not a loopback address; metrics are served there without a token and without TLS, so only loopback is possible (/healthz and /readyz answer on the HTTPS port too)"));
         }
         Some(address)
     });
@@ -189,6 +192,7 @@ pub fn check(file: File, base: &Path) -> Result<Config, Vec<String>> {
         return Err(found.0);
     }
     Ok(Config {
+        path: path.to_owned(),
         region,
         tenant,
         domain,

@@ -60,8 +60,6 @@ pub struct Listen {
     pub key: PathBuf,
     pub public_port: Option<u16>,
     pub health: Option<String>,
-    #[serde(default)]
-    pub health_beyond_loopback: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -36,7 +36,7 @@ pub fn load(path: &Path) -> Result<Config> {
         .merge(environment)
         .extract()
         .map_err(|error| mistakes(path, error.into_iter().map(describe).collect()))?;
-    check::check(file, path.parent().unwrap_or(Path::new("."))).map_err(|found| mistakes(path, found))
+    check::check(file, path).map_err(|found| mistakes(path, found))
 }
 
 fn describe(error: figment::Error) -> String {

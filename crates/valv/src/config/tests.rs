@@ -80,7 +80,7 @@ fn what_cannot_work_together_is_refused() {
     );
     assert!(refusal(dir.path(), &open).contains("only loopback"));
     let metrics = text.replace("key = \"tls.key\"", "key = \"tls.key\"\nhealth = \"0.0.0.0:80\"");
-    assert!(refusal(dir.path(), &metrics).contains("health_beyond_loopback"));
+    assert!(refusal(dir.path(), &metrics).contains("listen.health: 0.0.0.0:80 is not a loopback address"));
     let path = format!("{text}\n[identity]\nauthority = \"https://a.example/b\"\n");
     assert!(refusal(dir.path(), &path).contains("path"));
     assert!(
