@@ -36,15 +36,18 @@ impl Node {
     pub async fn prepare(config: Config) -> Result<Self> {
         init_log(&config);
         let config = Arc::new(config);
-        let root_keys = RootKeys::load(&config.root_key_sources()).map_err(|e| Problem::usage(e.to_string()))?;
-        let certificates = Certificates::load(&config.certificate, &config.key)
-            .map_err(|e| Problem::usage(e.to_string()).way_out("listen.certificate and listen.key name PEM files"))?;
+        let root_keys =
+            RootKeys::load(&config.root_key_sources()).map_err(|e| Problem::usage(e.to_string()))?;
+        let certificates = Certificates::load(&config.certificate, &config.key).map_err(|e| {
+            Problem::usage(e.to_string()).way_out("listen.certificate and listen.key name PEM files")
+        })?;
         let settings = Settings {
             cache_bytes: config.cache_bytes,
             quota_bytes: config.quota_bytes.unwrap_or(0),
             ..Settings::default()
         };
-        let engine = EmbeddedEngine::open(&config.store, settings).map_err(|e| Problem::new(e.to_string()))?;
+        let engine =
+            EmbeddedEngine::open(&config.store, settings).map_err(|e| Problem::new(e.to_string()))?;
         let keyring = Arc::new(Keyring::new(root_keys));
         let barrier = Barrier::open(Arc::new(engine), Arc::clone(&keyring))
             .await
@@ -85,7 +88,7 @@ impl Node {
             reload_root_keys: Some(reload_root_keys(Arc::clone(&config), keyring)),
         };
         let front = Arc::new(Front::new(wiring, front_settings(&config)));
-        Ok(Self { config, service, authenticator, certificates: Arc::new(certificates), front })
+        Ok(Self { config, service, authenticator, certificates, front })
     }
 
     /// Opens the sockets and serves until SIGTERM, SIGINT, or the end of standard input if that is asked for.
@@ -167,7 +170,8 @@ fn audit(config: &Config) -> Result<Audit> {
         None => Audit::to(std::io::stdout(), config.audit_required),
     };
     made.map_err(|e| {
-        let place = config.audit_file.as_ref().map_or("standard output".into(), |path| path.display().to_string());
+        let place =
+            config.audit_file.as_ref().map_or("standard output".into(), |path| path.display().to_string());
         Problem::usage(format!("audit.file: {place} cannot be written: {e}"))
             .way_out("name a file that the node may append to")
     })
