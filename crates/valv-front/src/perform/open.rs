@@ -29,7 +29,7 @@ pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<Client
     Ok(match call.operation {
         Operation::TokenIssue => {
             let registry = service.look(None).await?.registry;
-            granted(issuer(call)?.token(tenant, call.body, &registry, now).await)
+            granted(issuer(call)?.token(tenant, call.body, header("authorization"), &registry, now).await)
         }
         Operation::AppServiceToken => {
             let (issuer, registry) = (issuer(call)?, service.look(None).await?.registry);
@@ -41,7 +41,7 @@ pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<Client
             granted(issuer.managed_identity_token(query, header("metadata"), identity, &registry, now).await)
         }
         Operation::OpenidConfigurationGet => (
-            match issuer(call)?.openid_configuration(tenant) {
+            match issuer(call)?.openid_configuration(tenant, now) {
                 Ok(document) => Reply::json(200, &document, 1024),
                 Err(error) => refused(error),
             },
