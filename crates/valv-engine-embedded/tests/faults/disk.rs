@@ -27,6 +27,8 @@ struct State {
     syncs: u64,
     /// Syncs that fail from now on; what they should have written is taken for clean, as Linux does.
     failing_syncs: u64,
+    /// Reads that fail from now on.
+    failing_reads: u64,
     /// The longest it can get.
     limit: Option<usize>,
     /// Syncs wait while this is set.
@@ -74,6 +76,10 @@ impl Disk {
 
     pub(crate) fn fail_syncs(&self, count: u64) {
         self.change(|state| state.failing_syncs = count);
+    }
+
+    pub(crate) fn fail_reads(&self, count: u64) {
+        self.change(|state| state.failing_reads = count);
     }
 
     pub(crate) fn limit(&self, limit: Option<usize>) {
@@ -148,6 +154,10 @@ impl StorageBackend for Disk {
         self.change(|state| {
             if state.until_loss == Some(0) {
                 return Err(io::Error::other("no power"));
+            }
+            if state.failing_reads > 0 {
+                state.failing_reads -= 1;
+                return Err(io::Error::other("the disk failed"));
             }
             let offset = offset as usize;
             let from = state.seen.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use valv_engine::{CommitError, Engine, KeyRange, Op};
 use valv_engine_embedded::{EmbeddedEngine, Settings};
@@ -144,6 +146,37 @@ async fn f13_growth_that_fails_is_a_definite_refusal() {
     disk.limit(None);
     engine.commit(&held, puts([put("b", "1")])).await.unwrap();
     assert_eq!((count(&engine, "a/").await, value(&engine, "b").await), (taken - deleted, Some("1".into())));
+}
+
+/// Each growth that fails makes the store open its file again; no reader notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f13_reads_go_on_while_the_store_opens_its_file_again() {
+    let disk = Disk::default();
+    let engine = Arc::new(
+        EmbeddedEngine::create_backend(disk.clone(), &groups(), "root".into(), Settings::default()).unwrap(),
+    );
+    disk.limit(Some(disk.image().len()));
+    let taken = create_until_full(&engine, "a").await;
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (engine, done) = (Arc::clone(&engine), Arc::clone(&done));
+        tokio::spawn(async move {
+            let mut reads = 0;
+            while !done.load(Ordering::SeqCst) {
+                assert_eq!(count(&engine, "a/").await, taken);
+                assert!(value(&*engine, "a/00000").await.is_some());
+                reads += 1;
+            }
+            reads
+        })
+    };
+    let held = lease(&*engine).await;
+    for _ in 0..100 {
+        let refused = engine.commit(&held, puts([put("b", vec![0; 100_000])])).await;
+        assert!(matches!(refused, Err(CommitError::Full(_))), "{refused:?}");
+    }
+    done.store(true, Ordering::SeqCst);
+    assert!(reader.await.unwrap() > 0);
 }
 
 /// F12: from 80 % of the quota on, creations are refused; deletes go on, and make room.

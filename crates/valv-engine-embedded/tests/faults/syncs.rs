@@ -62,3 +62,22 @@ async fn f11_a_failing_disk_refuses_and_heals() {
         assert!(engine.changes(engine.lineage(), from).await.is_err());
     }
 }
+
+/// A read that fails once is tried again on the file opened anew; no commit has to come by for that.
+#[tokio::test]
+async fn f11_a_read_that_fails_once_is_not_noticed() {
+    let disk = Disk::default();
+    // Without a cache every read reaches the disk.
+    let settings = Settings { cache_bytes: 0, ..Settings::default() };
+    let engine = EmbeddedEngine::create_backend(disk.clone(), &groups(), "root".into(), settings).unwrap();
+    let lease = lease(&engine).await;
+    engine.commit(&lease, puts([put("a", "1")])).await.unwrap();
+    for _ in 0..10 {
+        disk.fail_reads(1);
+        assert_eq!(value(&engine, "a").await, Some("1".into()));
+    }
+    disk.fail_reads(u64::MAX);
+    assert!(engine.read(&[KeyRange::key(key("a"))]).await.is_err());
+    disk.fail_reads(0);
+    until("reads are back", async || engine.read(&[KeyRange::key(key("a"))]).await.is_ok()).await;
+}
