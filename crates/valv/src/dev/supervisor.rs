@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::output::{Problem, Result, progress};
@@ -15,6 +15,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// A running node.
 pub struct Node {
     child: Child,
+    /// Kept apart, because waiting for a child closes the end that it still holds.
+    stdin: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -24,7 +26,7 @@ impl Node {
         let log = dir.join("node.log");
         let failed = |e: std::io::Error| Problem::new(format!("the node cannot be started: {e}"));
         let open = || std::fs::OpenOptions::new().create(true).append(true).open(&log);
-        let child = Command::new(std::env::current_exe().map_err(failed)?)
+        let mut child = Command::new(std::env::current_exe().map_err(failed)?)
             .args(["serve", "--stop-with-stdin", "--config"])
             .arg(config)
             .stdin(Stdio::piped())
@@ -37,7 +39,8 @@ impl Node {
         if let Some(id) = child.id() {
             std::fs::write(dir.join("node.pid"), id.to_string()).map_err(failed)?;
         }
-        Ok(Self { child, log })
+        let stdin = child.stdin.take();
+        Ok(Self { child, stdin, log })
     }
 
     /// An error with the end of the log if the node is gone.
@@ -73,7 +76,7 @@ impl Node {
 
     /// Asks the node to finish what it is doing, and waits.
     pub async fn stop(&mut self) {
-        drop(self.child.stdin.take());
+        drop(self.stdin.take());
         if tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await.is_err() {
             progress("the node does not stop; killing it");
             let _ = self.child.kill().await;
