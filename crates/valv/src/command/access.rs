@@ -57,7 +57,8 @@ pub async fn run(command: AccessCommand) -> Result<()> {
             if target.json {
                 line(json!({ "roleAssignments": assignments["value"], "vaults": vaults["value"] }));
             } else {
-                list(&assignments, &vaults);
+                let clients = remote.call(Method::GET, "/admin/clients", None).await?;
+                list(&assignments, &vaults, &clients);
             }
         }
     }
@@ -73,11 +74,21 @@ async fn principal(remote: &Remote, who: &str) -> Result<String> {
     }
 }
 
-fn list(assignments: &Value, vaults: &Value) {
+fn list(assignments: &Value, vaults: &Value, clients: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let who = |principal: &Value| {
+        let client = clients["value"].as_array().into_iter().flatten().find(|c| c["objectId"] == *principal);
+        client
+            .map_or_else(|| text(principal), |c| format!("{} ({})", text(&c["displayName"]), text(principal)))
+    };
     let mut rows = vec![["WHO", "MAY", "WHERE", "ID"].map(str::to_owned).to_vec()];
     for a in assignments["value"].as_array().into_iter().flatten() {
-        rows.push(vec![text(&a["principalId"]), text(&a["roleName"]), text(&a["scope"]), text(&a["name"])]);
+        rows.push(vec![
+            who(&a["principalId"]),
+            text(&a["roleDefinitionName"]),
+            text(&a["scope"]),
+            text(&a["name"]),
+        ]);
     }
     for vault in vaults["value"].as_array().into_iter().flatten() {
         for policy in vault["properties"]["accessPolicies"].as_array().into_iter().flatten() {
@@ -89,7 +100,7 @@ fn list(assignments: &Value, vaults: &Value) {
                 .collect();
             let what = format!("secrets: {}", words.join(","));
             rows.push(vec![
-                text(&policy["objectId"]),
+                who(&policy["objectId"]),
                 what,
                 format!("/vaults/{}", text(&vault["name"])),
                 "(policy)".into(),

@@ -16,12 +16,19 @@ pub async fn run(target: &Target) -> Result<()> {
         line(answer);
         return Ok(());
     }
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut rows =
-        vec![vec!["region".to_owned(), "(this deployment has one; nothing is replicated)".to_owned()]];
-    for (name, value) in answer.as_object().into_iter().flatten() {
-        rows.push(vec![name.clone(), text(value)]);
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    line(format!(
+        "Valv {} at {} (tenant {})\n",
+        text(&answer["version"]),
+        text(&answer["domain"]),
+        text(&answer["tenant"])
+    ));
+    let mut rows = vec![["REGION", "MODE", "STORE"].map(str::to_owned).to_vec()];
+    for region in answer["regions"].as_array().into_iter().flatten() {
+        let store = if region["available"] == true { "answers".to_owned() } else { text(&region["reason"]) };
+        rows.push(vec![text(&region["name"]), text(&region["mode"]), store]);
     }
     table(&rows);
+    line("\nOne region: its content is not replicated.");
     Ok(())
 }

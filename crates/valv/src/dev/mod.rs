@@ -254,7 +254,8 @@ async fn furnish(dir: &Path, environment: &Environment, node: &mut Node, deadlin
         .to_owned();
     let assignments = remote.call(Method::GET, "/admin/roleassignments", None).await?;
     let granted = assignments["value"].as_array().into_iter().flatten().any(|a| {
-        a["principalId"] == Value::from(principal.as_str()) && a["roleName"] == "Key Vault Administrator"
+        a["principalId"] == Value::from(principal.as_str())
+            && a["roleDefinitionName"] == "Key Vault Administrator"
     });
     if !granted {
         let path = format!("/admin/roleassignments/{}", uuid::Uuid::new_v4());
