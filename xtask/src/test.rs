@@ -2,7 +2,7 @@
 
 mod fuzz;
 mod install;
-mod nextest;
+pub(crate) mod nextest;
 pub(crate) mod run;
 
 use std::{

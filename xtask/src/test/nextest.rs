@@ -8,9 +8,9 @@ use super::Context;
 
 /// How many tests passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    pub(super) passed: u64,
-    pub(super) failed: u64,
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
 }
 
 impl Count {
@@ -39,11 +39,27 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// What nextest says at the end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    /// The tests that ran, or should have.
+    pub(crate) run: Count,
+    /// Tests that were marked as ignored or left out by a filter.
+    pub(crate) skipped: u64,
+}
+
+impl Summary {
+    /// Where no test may be left out.
+    fn all_counted(self) -> Count {
+        Count { failed: self.run.failed + self.skipped, ..self.run }
+    }
+}
+
 /// Runs a nextest command and counts.
 pub(super) fn run(context: &mut Context<'_>, mut command: Command) -> Result<Count> {
     command.env("NEXTEST_HIDE_PROGRESS_BAR", "1").args(["--color", "never"]);
     let status = context.log.status(&mut command)?;
-    let Some(count) = summary(&context.log.tail(64 * 1024)) else {
+    let Some(count) = summary(&context.log.tail(64 * 1024)).map(Summary::all_counted) else {
         anyhow::bail!("cargo nextest ended with {status} before it ran a test");
     };
     if count.failed > 0 {
@@ -54,7 +70,7 @@ pub(super) fn run(context: &mut Context<'_>, mut command: Command) -> Result<Cou
 }
 
 /// Reads nextest's line `Summary [ 1.2s] 5 tests run: 4 passed (1 slow), 1 failed, 0 skipped`.
-fn summary(output: &str) -> Option<Count> {
+pub(crate) fn summary(output: &str) -> Option<Summary> {
     let line = output.lines().rev().find(|line| line.trim_start().starts_with("Summary ["))?;
     let (run, results) = line.split_once("run:")?;
     let run = run.rsplit(']').next()?.trim();
@@ -64,16 +80,18 @@ fn summary(output: &str) -> Option<Count> {
         None => (0, 0),
     };
     let mut count = Count { passed: 0, failed: all - began.min(all) };
+    let mut skipped = 0;
     for part in without_parentheses(results).split(',') {
         let mut words = part.split_whitespace();
         let number: u64 = words.next()?.parse().ok()?;
         match words.next()? {
             "passed" => count.passed += number,
-            // failed, exec failed, timed out, skipped, leaky that fail
+            "skipped" => skipped += number,
+            // Failed, timed out, could not be started, left something behind.
             _ => count.failed += number,
         }
     }
-    Some(count)
+    Some(Summary { run: count, skipped })
 }
 
 /// `5 passed (1 slow, 1 leaky), 3 failed`: what stands in parentheses is counted before them already.
@@ -97,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_summary_is_counted_and_skipped_counts_as_failed() {
-        let count = |line: &str| summary(line).map(|c| (c.passed, c.failed));
+        let count = |line: &str| summary(line).map(Summary::all_counted).map(|c| (c.passed, c.failed));
         assert_eq!(count("     Summary [   0.006s] 1 test run: 1 passed, 0 skipped\n"), Some((1, 0)));
         assert_eq!(
             count(
