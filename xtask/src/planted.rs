@@ -50,7 +50,8 @@ const BUGS: &str = "crates/valv-engine/src/planted.rs";
 
 /// Runs each row's test, or `only` one, without the bug and with it.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>, log: &mut Log) -> Result<()> {
-    let without_row = without_row(&fs::read_to_string(workspace.root.join(BUGS))?, ROWS)?;
+    let source = fs::read_to_string(workspace.root.join(BUGS))?;
+    let without_row = without_row(&source, ROWS)?;
     ensure!(without_row.is_empty(), "{BUGS} and the rows differ: {}", without_row.join(", "));
     let rows: Vec<&Row> = ROWS.iter().filter(|row| only.is_none_or(|only| only == row.bug)).collect();
     if rows.is_empty() {
@@ -128,10 +129,7 @@ fn tests_run(workspace: &Workspace, filter: &str, bug: Option<&str>, log: &mut L
 }
 
 /// The bugs that stand in the source without a row, and the rows without a bug.
-fn without_row<'a>(source: &'a str, rows: &[Row]) -> Result<Vec<&'a str>>
-where
-    'static: 'a,
-{
+fn without_row<'a>(source: &'a str, rows: &[Row]) -> Result<Vec<&'a str>> {
     let word = |line: &'a str| line.trim().split_once("=> \"")?.1.strip_suffix("\",");
     let bugs: BTreeSet<&str> = source.lines().filter_map(word).collect();
     ensure!(!bugs.is_empty(), "{BUGS} names no bug");
