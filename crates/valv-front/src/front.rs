@@ -86,17 +86,18 @@ impl Front {
     where
         B: Body + Unpin + Send,
     {
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let mut record = Record::begin(&head, Instant::now(), self.wiring.service.clock().now_ms());
-        let outcome = self.bounded(peer, &mut record, &head, body).await;
+        let outcome = self.bounded(peer, &mut record, &head, &mut body).await;
         let reply = outcome.unwrap_or_else(|error| refuse(&record, &error));
+        body::drain(&head.headers, &mut body, reply.status).await;
         let reply = self.audited(peer, &record, reply).await;
         count(record.operation, reply.status.as_u16(), record.arrived.elapsed());
         finish(self, peer, &record, reply)
     }
 
     /// The steps.
-    async fn process<B>(&self, peer: &Peer, record: &mut Record, head: &Parts, body: B) -> Result<Reply>
+    async fn process<B>(&self, peer: &Peer, record: &mut Record, head: &Parts, body: &mut B) -> Result<Reply>
     where
         B: Body + Unpin + Send,
     {
@@ -162,7 +163,7 @@ impl Front {
         peer: &Peer,
         record: &mut Record,
         head: &Parts,
-        body: B,
+        body: &mut B,
         asked: &Asked,
     ) -> Result<Reply>
     where
@@ -190,7 +191,7 @@ impl Front {
     }
 
     /// Runs the steps within the request's deadline; a panic, which must not happen, ends this request only.
-    async fn bounded<B>(&self, peer: &Peer, record: &mut Record, head: &Parts, body: B) -> Result<Reply>
+    async fn bounded<B>(&self, peer: &Peer, record: &mut Record, head: &Parts, body: &mut B) -> Result<Reply>
     where
         B: Body + Unpin + Send,
     {
@@ -242,7 +243,7 @@ impl Front {
         &self,
         operation: Operation,
         head: &Parts,
-        body: B,
+        body: &mut B,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>>
     where
         B: Body + Unpin + Send,

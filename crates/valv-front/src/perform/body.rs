@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Buf;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt as _;
@@ -16,10 +16,14 @@ use zeroize::Zeroizing;
 /// No more than this is set aside on a client's word.
 const BELIEVED: usize = 64 << 10;
 
+/// What is left of a refused body is taken up to this size and time.
+const DRAINED: usize = 256 << 10;
+const DRAIN: Duration = Duration::from_millis(300);
+
 /// Reads a whole body. Memory follows what has arrived, not what `Content-Length` claims (F37).
 pub(crate) async fn read<B>(
     headers: &HeaderMap,
-    body: B,
+    body: &mut B,
     max: usize,
     within: Duration,
 ) -> Result<Zeroizing<Vec<u8>>>
@@ -37,7 +41,7 @@ where
     })
 }
 
-async fn collect<B: Body + Unpin>(mut body: B, max: usize) -> Result<Zeroizing<Vec<u8>>> {
+async fn collect<B: Body + Unpin>(body: &mut B, max: usize) -> Result<Zeroizing<Vec<u8>>> {
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(BELIEVED).min(max);
     let mut all = Zeroizing::new(Vec::with_capacity(expected));
     while let Some(frame) = body.frame().await {
@@ -56,8 +60,27 @@ async fn collect<B: Body + Unpin>(mut body: B, max: usize) -> Result<Zeroizing<V
     Ok(all)
 }
 
+/// Takes what little is left of the body of a refused request, so that the connection can be used again and
+/// the client, still writing, is not cut off before it reads why.
+pub(crate) async fn drain<B: Body + Unpin>(headers: &HeaderMap, body: &mut B, status: StatusCode) {
+    let is_over = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE);
+    // Who expects a word before the body is told to keep it.
+    if body.is_end_stream() || is_over || headers.contains_key(EXPECT) {
+        return;
+    }
+    let rest = async {
+        let mut left = DRAINED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Buf::remaining);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    };
+    // The deadline passing or not: the answer goes out either way.
+    let _ = tokio::time::timeout(DRAIN, rest).await;
+}
+
 fn too_large(max: usize) -> Error {
-    debug_assert!(StatusCode::PAYLOAD_TOO_LARGE.is_client_error());
     Error::new(ErrorCode::PayloadTooLarge, format!("The request's body is larger than {max} bytes."))
 }
 
@@ -204,8 +227,8 @@ mod tests {
             if let Some(claim) = claim {
                 headers.insert(CONTENT_LENGTH, claim.parse().unwrap());
             }
-            let body = Full::new(bytes::Bytes::from(vec![b'x'; bytes]));
-            super::read(&headers, body, 1000, Duration::from_secs(10)).await.map(|b| b.len())
+            let mut body = Full::new(bytes::Bytes::from(vec![b'x'; bytes]));
+            super::read(&headers, &mut body, 1000, Duration::from_secs(10)).await.map(|b| b.len())
         };
         assert_eq!(read(None, 1000).await, Ok(1000));
         assert_eq!(read(None, 1001).await.unwrap_err().code, ErrorCode::PayloadTooLarge);
