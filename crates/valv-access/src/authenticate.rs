@@ -18,6 +18,11 @@ pub use caller::{Caller, Challenge};
 mod claims;
 use claims::{Claims, Expected, Window};
 
+mod disk;
+
+mod issuers;
+use issuers::{Clock, FetchKeys, HttpsFetch, Source};
+
 mod keys;
 use keys::VerifyKey;
 
@@ -60,13 +65,42 @@ pub struct AuthenticatorSettings {
 impl AuthenticatorSettings {
     /// The usual clock skew, seconds.
     pub const SKEW_S: i64 = 60;
+
+    fn validate(&self) -> Result<()> {
+        if !(0..=300).contains(&self.skew_s) {
+            return Err(Error::bad(format!("The clock skew is {} s; it must be 0 to 300.", self.skew_s)));
+        }
+        let mut names: Vec<&str> = self.built_in_issuer.as_deref().into_iter().collect();
+        for ExternalIssuer { issuer, discovery, principal_claim, .. } in &self.issuers {
+            if names.contains(&issuer.as_str()) {
+                return Err(Error::bad(format!("The token issuer {} is configured twice.", shown(issuer))));
+            }
+            names.push(issuer);
+            if !discovery.as_ref().unwrap_or(issuer).starts_with("https://") {
+                return Err(Error::bad(format!(
+                    "The token issuer {} must be reached by an https URL.",
+                    shown(issuer)
+                )));
+            }
+            if principal_claim.is_empty() {
+                return Err(Error::bad(format!(
+                    "The token issuer {} needs a principal claim, such as oid or sub.",
+                    shown(issuer)
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Checks tokens.
 pub struct Authenticator {
     settings: AuthenticatorSettings,
     built_in_keys: ArcSwap<BuiltInKeys>,
+    sources: Vec<Source>,
     checked: Cache<[u8; 32], Arc<Checked>>,
+    fetch: Box<dyn FetchKeys>,
+    clock: Clock,
 }
 
 /// The built-in issuer's public keys, parsed once per commit of the registry.
@@ -87,20 +121,40 @@ struct Checked {
 enum Origin {
     /// Signed with this key of the registry, as of this commit.
     BuiltIn { kid: String, commit: u64 },
+    /// Signed with a key of this external issuer's key set.
+    External { source: usize, generation: u64 },
 }
 
 impl Authenticator {
     /// An authenticator; loads kept signing keys from disk, fetches nothing yet.
     pub fn new(settings: AuthenticatorSettings) -> Result<Self> {
-        if !(0..=300).contains(&settings.skew_s) {
-            return Err(Error::bad(format!("The clock skew is {} s; it must be 0 to 300.", settings.skew_s)));
-        }
-        Ok(Self { settings, built_in_keys: ArcSwap::default(), checked: Cache::new(REMEMBERED) })
+        let clock = || {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            UnixSeconds(since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
+        };
+        Self::with(settings, Box::new(HttpsFetch), Arc::new(clock))
     }
 
-    /// Fetches the issuers' signing keys and goes on refreshing them in the background until dropped.
+    /// The same over a given source of keys and a given clock.
+    fn with(settings: AuthenticatorSettings, fetch: Box<dyn FetchKeys>, clock: Clock) -> Result<Self> {
+        settings.validate()?;
+        let sources = settings.issuers.iter().map(|issuer| Source::new(issuer.clone(), &settings.cache_dir));
+        Ok(Self {
+            sources: sources.collect(),
+            settings,
+            built_in_keys: ArcSwap::default(),
+            checked: Cache::new(REMEMBERED),
+            fetch,
+            clock,
+        })
+    }
+
+    /// Fetches the issuers' signing keys and goes on refreshing them in the background until dropped: each
+    /// hour, after failures sooner, and when a token names an unknown key, once a minute at most.
     pub async fn refresh_forever(&self) {
-        std::future::pending::<()>().await;
+        let sources = self.sources.iter().map(|source| source.refresh_forever(&*self.fetch, &self.clock));
+        futures::future::join_all(sources).await;
+        std::future::pending().await
     }
 
     /// The `Authorization` header's caller. Errors are `Unauthorized` with Azure's AKV10xxx texts.
@@ -114,44 +168,62 @@ impl Authenticator {
         let mut id = [0; 32];
         id.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         if let Some(checked) = self.checked.get(&id) {
-            if self.still_holds(&checked.origin, registry) {
-                self.settings.check_window(&checked.window, now)?;
-                known_client(&checked.caller, &checked.origin, registry)?;
+            if self.still_holds(&checked.origin, registry, now) {
+                checked.window.check(now, self.settings.skew_s)?;
+                known_client(&checked, registry)?;
                 return Ok(checked.caller.clone());
             }
             self.checked.remove(&id);
         }
-        let checked = self.check(token, registry, now)?;
-        known_client(&checked.caller, &checked.origin, registry)?;
+        let checked = self.check(token, registry, now).await?;
+        known_client(&checked, registry)?;
         let caller = checked.caller.clone();
         self.checked.insert(id, Arc::new(checked));
         Ok(caller)
     }
 
     /// Checks a token that is not remembered.
-    fn check(&self, token: &str, registry: &Registry, now: UnixSeconds) -> Result<Checked> {
+    async fn check(&self, token: &str, registry: &Registry, now: UnixSeconds) -> Result<Checked> {
         let (algorithm, kid) = keys::header(token)?;
         let issuer = claims::unchecked_issuer(token)?;
-        if self.settings.built_in_issuer.as_ref() != Some(&issuer) {
-            return Err(self.unknown_issuer(&issuer));
-        }
-        let keys = self.built_in_keys(registry);
-        let key = keys.keys.iter().find(|(id, _)| *id == kid).map(|(_, key)| key).ok_or_else(unknown_key)?;
-        let claims = key.verify(token, algorithm)?;
-        let (caller, window) = Claims(&claims).check(&Expected {
-            issuer: &issuer,
-            tenant: &self.settings.tenant,
-            audiences: std::slice::from_ref(&self.settings.resource),
-            principal_claim: "oid",
-        })?;
-        self.settings.check_window(&window, now)?;
-        Ok(Checked { caller, window, origin: Origin::BuiltIn { kid, commit: registry.commit } })
+        let resource = std::slice::from_ref(&self.settings.resource);
+        let (claims, origin, audiences, principal_claim) = if self.settings.built_in_issuer.as_ref()
+            == Some(&issuer)
+        {
+            let keys = self.built_in_keys(registry);
+            let (_, key) = keys.keys.iter().find(|(id, _)| *id == kid).ok_or_else(unknown_key)?;
+            let origin = Origin::BuiltIn { kid, commit: registry.commit };
+            (key.verify(token, algorithm)?, origin, resource, "oid")
+        } else {
+            let at = self.sources.iter().position(|source| source.issuer.issuer == issuer);
+            let (at, source) =
+                at.zip(at.and_then(|at| self.sources.get(at))).ok_or_else(|| self.unknown_issuer(&issuer))?;
+            let keys = source.keys_with(&kid, now).await.ok_or_else(unknown_key)?;
+            let claims = keys.key(&kid).ok_or_else(unknown_key)?.verify(token, algorithm)?;
+            let ExternalIssuer { audiences, principal_claim, .. } = &source.issuer;
+            let audiences = if audiences.is_empty() { resource } else { audiences };
+            (
+                claims,
+                Origin::External { source: at, generation: keys.generation },
+                audiences,
+                principal_claim.as_str(),
+            )
+        };
+        let expected =
+            Expected { issuer: &issuer, tenant: &self.settings.tenant, audiences, principal_claim };
+        let (caller, window) = Claims(&claims).check(&expected)?;
+        window.check(now, self.settings.skew_s)?;
+        Ok(Checked { caller, window, origin })
     }
 
-    fn still_holds(&self, origin: &Origin, registry: &Registry) -> bool {
+    fn still_holds(&self, origin: &Origin, registry: &Registry, now: UnixSeconds) -> bool {
         match origin {
             Origin::BuiltIn { kid, commit } => {
                 *commit == registry.commit && registry.signing_keys.iter().any(|key| key.id == *kid)
+            }
+            Origin::External { source, generation } => {
+                let keys = self.sources.get(*source).and_then(|source| source.keys(now));
+                keys.is_some_and(|keys| keys.generation == *generation)
             }
         }
     }
@@ -191,12 +263,6 @@ impl Authenticator {
     }
 }
 
-impl AuthenticatorSettings {
-    fn check_window(&self, window: &Window, now: UnixSeconds) -> Result<()> {
-        window.check(now, self.skew_s)
-    }
-}
-
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticator").field("settings", &self.settings).finish_non_exhaustive()
@@ -204,16 +270,13 @@ impl fmt::Debug for Authenticator {
 }
 
 /// A removed client's tokens stop working at once, long before they expire.
-fn known_client(caller: &Caller, origin: &Origin, registry: &Registry) -> Result<()> {
-    match origin {
-        Origin::BuiltIn { .. } => {
-            let client = caller.client().and_then(|client| registry.clients.get(client));
-            if client.is_some_and(|client| client.principal == *caller.principal()) {
-                Ok(())
-            } else {
-                Err(refuse("AKV10000", "The client that the token was issued to is not registered any more."))
-            }
-        }
+fn known_client(checked: &Checked, registry: &Registry) -> Result<()> {
+    let Checked { caller, origin: Origin::BuiltIn { .. }, .. } = checked else { return Ok(()) };
+    let client = caller.client().and_then(|client| registry.clients.get(client));
+    if client.is_some_and(|client| client.principal == *caller.principal()) {
+        Ok(())
+    } else {
+        Err(refuse("AKV10000", "The client that the token was issued to is not registered any more."))
     }
 }
 

@@ -14,13 +14,14 @@ pub(crate) async fn authenticate(
     headers: &HeaderMap,
 ) -> Result<(Sight, Caller)> {
     let now = service.clock().now();
-    let Some(token) = headers.get(AUTHORIZATION) else {
+    let mut tokens = headers.get_all(AUTHORIZATION).iter();
+    let Some(token) = tokens.next() else {
         let refused = authenticator.authenticate(None, &Registry::default(), now).await;
         return Err(refused.err().unwrap_or_else(|| Error::internal("a caller without a token")));
     };
     let sight = service.look(vault).await?;
-    // What is no text is no token either: an empty one gets the right refusal.
-    let token = token.to_str().unwrap_or_default();
+    // What is no text, or not the only one, is no token: an empty one gets the right refusal.
+    let token = token.to_str().ok().filter(|_| tokens.next().is_none()).unwrap_or_default();
     let caller = authenticator.authenticate(Some(token), &sight.registry, now).await?;
     Ok((sight, caller))
 }

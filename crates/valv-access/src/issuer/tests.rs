@@ -120,12 +120,15 @@ async fn the_scope_may_have_a_second_slash_and_the_older_form_names_the_resource
     }
 }
 
+type Pairs = Vec<(&'static str, String)>;
+type Change = Box<dyn Fn(&mut Pairs)>;
+
 #[tokio::test]
 async fn refusals_carry_entras_codes_and_never_the_secret() {
     let (registry, secret) = registry();
     let scope = format!("{RESOURCE}/.default");
-    let usual = |change: &dyn Fn(&mut Vec<(&'static str, String)>)| {
-        let mut pairs: Vec<(&'static str, String)> = vec![
+    let usual = |change: &Change| {
+        let mut pairs: Pairs = vec![
             ("grant_type", "client_credentials".into()),
             ("client_id", APP.into()),
             ("client_secret", secret.clone()),
@@ -134,7 +137,6 @@ async fn refusals_carry_entras_codes_and_never_the_secret() {
         change(&mut pairs);
         pairs
     };
-    type Change = Box<dyn Fn(&mut Vec<(&'static str, String)>)>;
     let set = |at: usize, value: &str| -> Change {
         let value = value.to_owned();
         Box::new(move |pairs| pairs[at].1 = value.clone())
@@ -156,7 +158,7 @@ async fn refusals_carry_entras_codes_and_never_the_secret() {
         (Box::new(|pairs| pairs.push(("client_assertion", "x".into()))), 401, "invalid_client", 700_027),
     ];
     for (change, status, error, number) in cases {
-        let pairs = usual(&*change);
+        let pairs = usual(&change);
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let refusal = ask(&pairs, &registry).await.unwrap_err();
         let json = serde_json::to_string(&refusal.body).unwrap();
