@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::{DEADLINE, Dev, Process};
+use crate::{DEADLINE, Dev, Process, valv};
 
 /// Runs a Python program of `tests/clients/python` with these further variables.
 pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
@@ -56,19 +56,40 @@ pub fn rust(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
     run(dev, Command::new(program), "rust-sdk", variables);
 }
 
+/// Runs lines of shell as a user pastes them: every line must succeed. `python3` is the one with the SDKs and
+/// `valv` the program under test; nothing of `dev.env` is set. Returns what they print.
+pub fn shell(dev: &Dev, name: &str, lines: &str) -> String {
+    let python = installed("VALV_TEST_PYTHON", "python/bin/python");
+    let mut path: Vec<PathBuf> = [python, valv()].iter().filter_map(|p| Some(p.parent()?.into())).collect();
+    path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    let mut command = Command::new("sh");
+    command.args(["-e", "-c", lines]).current_dir(dev.root());
+    plain(&mut command, dev).env("PATH", env::join_paths(path).expect("a search path"));
+    finish(dev, command, name)
+}
+
 fn run(dev: &Dev, mut command: Command, name: &str, variables: &[(&str, &str)]) {
+    plain(&mut command, dev).envs(dev.environment()).envs(variables.iter().copied());
+    let output = finish(dev, command, name);
+    let last = output.lines().last().unwrap_or_default();
+    assert!(last.starts_with("passed: "), "{name} did not come to its end\n{output}");
+    println!("{name} {last}");
+}
+
+/// Clears the environment but for what finds programs.
+fn plain<'a>(command: &'a mut Command, dev: &Dev) -> &'a mut Command {
     let kept = ["PATH", "LD_LIBRARY_PATH", "TMPDIR"].map(|name| (name, env::var_os(name)));
     command.env_clear().env("HOME", dev.root());
-    command.envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    command.envs(dev.environment()).envs(variables.iter().copied());
+    command.envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))))
+}
+
+/// Runs to the end, which must be a success; returns the standard output.
+fn finish(dev: &Dev, command: Command, name: &str) -> String {
     let mut process = Process::spawn(command, name, &dev.logs());
     // Many requests one after another: long enough for a slow machine.
     let status = process.wait_within(4 * DEADLINE);
     assert!(status.success(), "{name} failed ({status})\n{}", process.output());
-    let output = std::fs::read_to_string(process.stdout()).unwrap_or_default();
-    let last = output.lines().last().unwrap_or_default();
-    assert!(last.starts_with("passed: "), "{name} did not come to its end\n{}", process.output());
-    println!("{name} {last}");
+    std::fs::read_to_string(process.stdout()).unwrap_or_default()
 }
 
 /// What `cargo xtask test` installed below `target/test-clients`, or what the variable names.

@@ -1,6 +1,7 @@
 //! Valv from outside: real processes, real clients, nothing mocked. One binary, so that all share one link.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
 
+mod examples;
 mod faults_disk;
 mod faults_process;
 mod sdk_js;
@@ -15,13 +16,13 @@ fn plant() -> String {
     format!("planted-{}", uuid::Uuid::new_v4().simple())
 }
 
-/// After the clients have gone: stops the server, which must end well, and looks for what they stored in
-/// every file and log. The client secret may stand in the file that hands it to the user, nowhere else.
-fn stop_and_scan(mut dev: Dev, plant: &str) {
+/// After the clients have gone: stops the server, which must end well, and looks for what they stored
+/// in every file and log. The client secret may stand in the file that hands it to the user, nowhere else.
+fn stop_and_scan(mut dev: Dev, needles: &[&str]) {
     let secret = dev.var("AZURE_CLIENT_SECRET").to_owned();
     let status = dev.stop();
     assert!(status.success(), "Ctrl-C ended the server with {status}\n{}", dev.process().output());
-    let read = scan::assert_nowhere(dev.root(), &[plant], &[]);
+    let read = scan::assert_nowhere(dev.root(), needles, &[]);
     assert!(read >= 3, "the search looked at {read} files only");
     // `valv dev` prints what it writes to dev.env, and keeps it for its next start.
     scan::assert_nowhere(dev.root(), &[&secret], &["dev.env", "admin.env", "valv-dev.stdout"]);

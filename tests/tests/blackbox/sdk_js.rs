@@ -11,5 +11,5 @@ fn javascript_sdk() {
     for program in ["check_secrets.mjs", "check_identity.mjs"] {
         clients::javascript(&dev, program, &[("VALV_PLANT", &plant)]);
     }
-    stop_and_scan(dev, &plant);
+    stop_and_scan(dev, &[&plant]);
 }

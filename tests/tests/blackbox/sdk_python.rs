@@ -12,5 +12,5 @@ fn python_sdk() {
     for program in ["check_secrets.py", "check_identity.py", "check_async.py", "check_threads.py"] {
         clients::python(&dev, program, &[("VALV_PLANT", &plant)]);
     }
-    stop_and_scan(dev, &plant);
+    stop_and_scan(dev, &[&plant]);
 }

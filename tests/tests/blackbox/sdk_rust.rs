@@ -17,5 +17,5 @@ fn rust_sdk() {
         ("IDENTITY_HEADER", &header),
     ];
     clients::rust(&dev, env!("CARGO_BIN_EXE_valv-test-rust-sdk"), &variables);
-    stop_and_scan(dev, &plant);
+    stop_and_scan(dev, &[&plant]);
 }

@@ -21,8 +21,12 @@ async fn wire() {
     pages_belong_to_their_list(&api, &plant).await;
     bodies_that_are_wrong(&api, &plant).await;
     discovery_documents(&dev, &api).await;
+    token_answers(&dev).await;
+    the_name_that_resolves_everywhere(&dev, &api, &plant).await;
+    let token = api.token().unwrap_or_default().to_owned();
+    let signature = token.rsplit('.').next().unwrap_or_default();
     drop(api);
-    stop_and_scan(dev, &plant);
+    stop_and_scan(dev, &[&plant, signature]);
 }
 
 fn name() -> String {
@@ -304,4 +308,56 @@ async fn discovery_documents(dev: &Dev, api: &Api) {
     let answer = get(format!("/{stranger}/v2.0/.well-known/openid-configuration")).await;
     let answer = answer.expect(400).json();
     assert_eq!(answer["error"], "invalid_tenant", "{answer}");
+}
+
+/// The types that the SDKs insist on; and text that the Rust SDK can read, which cannot undo escapes.
+async fn token_answers(dev: &Dev) {
+    let api = dev.anonymous();
+    let (client, secret) = (dev.var("AZURE_CLIENT_ID"), dev.var("AZURE_CLIENT_SECRET"));
+    let answer = api.token_request(client, secret).await.expect(200);
+    assert!(answer.header("cache-control").is_some_and(|c| c.contains("no-")), "no cache may keep a token");
+    let answer = answer.json();
+    assert_eq!(answer["token_type"], "Bearer");
+    // Python fetches a new token for every request when less than 300 s are left.
+    assert!(answer["expires_in"].as_i64().is_some_and(|s| s > 600), "{answer}");
+    assert!(answer["ext_expires_in"].is_i64());
+    let stranger = uuid::Uuid::new_v4().to_string();
+    for (client, secret, code) in [
+        (client, "wrong", 7_000_215),
+        (client, "", 0),
+        (stranger.as_str(), secret, 700_016),
+        ("no-uuid", secret, 0),
+        ("", "", 0),
+    ] {
+        let answer = api.token_request(client, secret).await;
+        assert!([400, 401].contains(&answer.status.as_u16()), "{answer:?}");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let json = answer.json();
+        let codes: Vec<i64> =
+            json["error_codes"].as_array().expect("codes").iter().filter_map(|c| c.as_i64()).collect();
+        assert!(!codes.is_empty() && (code == 0 || codes == [code]), "{text}");
+        let words = json["error_description"].as_str().unwrap_or_default();
+        assert!(words.starts_with(&format!("AADSTS{}: ", codes[0])), "{text}");
+        assert!(text.contains(words), "an escape in: {text}");
+        assert!(secret.len() < 10 || !text.contains(secret), "the answer repeats the secret");
+        for member in ["error", "timestamp", "trace_id", "correlation_id"] {
+            assert!(json[member].is_string(), "{member} in {text}");
+        }
+    }
+}
+
+/// `localhost` is always the vault `dev`, for machines where names below it do not resolve.
+async fn the_name_that_resolves_everywhere(dev: &Dev, api: &Api, plant: &str) {
+    let port = api.base().port().expect("a port");
+    let local = api.to(&url::Url::parse(&format!("https://localhost:{port}")).expect("an address"));
+    let (name, value) = (name(), format!("{plant}-local"));
+    set(api, &name, &value).await;
+    let answer = local.send("GET", &format!("/secrets/{name}"), None).await.expect(200).json();
+    assert_eq!(answer["value"], value);
+    let id = answer["id"].as_str().unwrap_or_default();
+    assert!(id.starts_with(&format!("https://localhost:{port}/secrets/{name}/")), "{id}");
+    let other = dev.var("VALV_URL").replace("//dev.", "//nobody.");
+    let nobody = api.to(&url::Url::parse(&other).expect("an address"));
+    let answer = nobody.send("GET", "/secrets", None).await;
+    assert!(answer.status == 404 && answer.code().is_some(), "a vault that is not there: {answer:?}");
 }
