@@ -107,7 +107,8 @@ fn source(package: &str, path: &str, text: &str) -> Vec<Slip> {
         if !may_read_environment && (line.contains("env::") || line.contains("std::{env")) {
             slip("the environment is read only in crates/valv; settings come in as arguments");
         }
-        if package == "valv-vault" && words(line).any(|word| word == "Engine") {
+        // base64 calls its encoders engines too.
+        if package == "valv-vault" && words(line).any(|word| word == "Engine") && !line.contains("base64") {
             slip("the vault reads and commits through valv-sealing, never through an engine");
         }
     }
@@ -206,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_vault_that_names_the_engine_is_found() {
-        let text = "fn f(e: &dyn Engine) {\n    e.commit();\n}\n// Engine\nstruct EngineRoom;\n";
+        let text = "fn f(e: &dyn Engine) {\n    e.commit();\n}\n// Engine\nstruct EngineRoom;\n\
+            use base64::Engine;\n";
         assert_eq!(places(&source("valv-vault", "v.rs", text)), ["v.rs:1"]);
         assert!(source("valv-sealing", "s.rs", text).is_empty());
     }

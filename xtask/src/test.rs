@@ -201,7 +201,7 @@ fn tests(context: &mut Context<'_>) -> Result<Count> {
     let profile = if context.long { "long" } else { "default" };
     let mut command = context.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", profile]);
     if context.long {
-        command.env("VALV_TEST_LONG", "1");
+        command.env("VALV_POWER_LOSSES", "200000").env("VALV_KILLS", "200");
     }
     nextest::run(context, command)
 }

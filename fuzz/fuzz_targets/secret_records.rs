@@ -1,0 +1,6 @@
+//! Records of secrets, as they come out of the seal.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| valv_vault::secrets::decode_any(bytes));
