@@ -68,8 +68,10 @@ impl Activity {
         Working(self.clone())
     }
 
-    pub(super) fn is_working(&self) -> bool {
-        self.state().requests > 0
+    /// Nothing has been worked on for `long`, counted from `told` at the earliest.
+    pub(super) fn is_quiet_since(&self, told: Instant, long: Duration) -> bool {
+        let state = self.state();
+        state.requests == 0 && state.since.max(told).elapsed() >= long
     }
 
     pub(super) fn judge(&self, head_read: Duration, idle: Duration) -> Verdict {
@@ -179,8 +181,10 @@ mod tests {
         assert!(activity.state().head_since.is_some());
         let working = activity.begin();
         activity.bytes_arrived();
-        assert!(activity.state().head_since.is_none() && activity.is_working());
+        assert!(activity.state().head_since.is_none());
+        assert!(!activity.is_quiet_since(Instant::now(), Duration::ZERO));
         drop(working);
-        assert!(!activity.is_working());
+        assert!(activity.is_quiet_since(Instant::now(), Duration::ZERO));
+        assert!(!activity.is_quiet_since(Instant::now(), Duration::from_secs(60)));
     }
 }

@@ -97,23 +97,23 @@ async fn drive<C>(
     let mut connection = pin!(connection);
     let look = (limits.header_read.min(limits.idle) / 4).clamp(Duration::from_millis(10), GOODBYE);
     let mut ticks = tokio::time::interval(look);
-    let mut leaves_by: Option<Instant> = None;
+    let mut told_to_go: Option<Instant> = None;
     loop {
         tokio::select! {
             ended = &mut connection => return note(ended),
-            () = hall.stop.cancelled(), if leaves_by.is_none() => {
+            () = hall.stop.cancelled(), if told_to_go.is_none() => {
                 say_goodbye(connection.as_mut());
-                leaves_by = Some(Instant::now() + GOODBYE);
+                told_to_go = Some(Instant::now());
             }
             _ = ticks.tick() => {}
         }
-        match (activity.judge(limits.header_read, limits.idle), leaves_by) {
+        match (activity.judge(limits.header_read, limits.idle), told_to_go) {
             // Its last answer may be under way still; one that nobody reads does not hold the connection.
-            (_, Some(by)) if Instant::now() >= by && !activity.is_working() => return closed("goodbye"),
+            (_, Some(told)) if activity.is_quiet_since(told, GOODBYE) => return closed("goodbye"),
             (Verdict::HeadLate, _) => return closed("head"),
             (Verdict::Idle, None) => {
                 say_goodbye(connection.as_mut());
-                leaves_by = Some(Instant::now() + GOODBYE);
+                told_to_go = Some(Instant::now());
             }
             _ => {}
         }

@@ -18,7 +18,7 @@ const BELIEVED: usize = 64 << 10;
 
 /// What is left of a refused body is taken up to this size and time.
 const DRAINED: usize = 256 << 10;
-const DRAIN: Duration = Duration::from_millis(300);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Reads a whole body. Memory follows what has arrived, not what `Content-Length` claims (F37).
 pub(crate) async fn read<B>(

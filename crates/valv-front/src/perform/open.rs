@@ -87,6 +87,7 @@ fn granted(outcome: Result<TokenGrant, TokenError>) -> (Reply, Option<ClientId>)
 fn refused(error: TokenError) -> Reply {
     let mut reply = Reply::json(error.status, &error.body, 1024);
     let message = error.body["error_description"].as_str().unwrap_or_default().to_owned();
-    reply.refusal = Some(Refusal { code: None, message, retry_after_s: None, challenge: false });
+    let retry_after_s = (error.status == 429).then_some(1);
+    reply.refusal = Some(Refusal { code: None, message, retry_after_s, challenge: false });
     reply
 }
