@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { DefaultAzureCredential, EnvironmentCredential, ManagedIdentityCredential } from "@azure/identity";
-import { CLIENT, credential, run, secretClient, URL_, value } from "./common.mjs";
+import { CLIENT, collect, credential, refused, run, secretClient, URL_, value } from "./common.mjs";
 
 const scope = `https://${new URL(URL_).host.split(".").slice(1).join(".")}/.default`;
 
@@ -18,6 +18,21 @@ const read = async (who) => (await secretClient({ credential: who }).getSecret("
 async function aClientSecret() {
   await secretClient().setSecret("id-js", value("identity"));
   assert.equal(await read(credential()), value("identity"));
+}
+
+async function aClientWithoutAnyRole() {
+  const [client, secret] = process.env.VALV_NOBODY.split(":");
+  const nobody = secretClient({ credential: credential({ client, secret }) });
+  for (const call of [
+    () => nobody.getSecret("id-js"),
+    () => nobody.setSecret("id-js", value("stolen")),
+    () => nobody.beginDeleteSecret("id-js"),
+  ]) {
+    const error = await refused(call, 403, "Forbidden", "ForbiddenByRbac");
+    assert.match(error.message, /^Caller is not authorized to perform action on resource\./);
+  }
+  // In a list the SDK keeps the code only.
+  await refused(() => collect(nobody.listPropertiesOfSecrets()), 403, "Forbidden");
 }
 
 async function aWrongSecret() {
@@ -64,6 +79,7 @@ async function managedIdentityOfAMachine() {
 
 await run([
   aClientSecret,
+  aClientWithoutAnyRole,
   aWrongSecret,
   anUnknownClient,
   aWrongTenant,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     Outcome, client, credential,
-    secrets::{get, set},
+    secrets::{get, refused, set},
     value, var,
 };
 
@@ -23,6 +23,17 @@ pub(crate) async fn a_wrong_secret(vault: &SecretClient) -> Outcome {
     set(vault, "rs-identity", value("identity")).await?;
     let wrong = credential(&var("AZURE_TENANT_ID"), &var("AZURE_CLIENT_ID"), "wrong-secret-of-this-client");
     fails(wrong, "AADSTS7000215").await
+}
+
+/// The words have several lines, which this client cannot read in a body: the code comes in a header as well.
+pub(crate) async fn a_client_without_any_role(_: &SecretClient) -> Outcome {
+    let pair = var("VALV_NOBODY");
+    let (id, secret) = pair.split_once(':').ok_or("no secret")?;
+    let nobody = client(credential(&var("AZURE_TENANT_ID"), id, secret));
+    let forbidden = (403, "Forbidden", Some("ForbiddenByRbac"));
+    refused(nobody.get_secret("rs-identity", None).await, forbidden);
+    refused(nobody.delete_secret("rs-identity", None).await, forbidden);
+    Ok(())
 }
 
 pub(crate) async fn an_unknown_client(_: &SecretClient) -> Outcome {

@@ -65,6 +65,7 @@ async fn main() -> Outcome {
         lists::versions_page_by_page,
         lists::deleted_page_by_page,
         identity::a_wrong_secret,
+        identity::a_client_without_any_role,
         identity::an_unknown_client,
         identity::a_wrong_tenant,
         identity::managed_identity_of_app_service,

@@ -4,12 +4,14 @@
 mod examples;
 mod faults_disk;
 mod faults_process;
+mod permissions;
 mod sdk_js;
 mod sdk_python;
 mod sdk_rust;
 mod wire;
 
-use valv_tests::{Dev, scan};
+use serde_json::json;
+use valv_tests::{Api, Dev, scan};
 
 /// What every value stored by a client program begins with; random, so that a find is no chance.
 fn plant() -> String {
@@ -26,4 +28,28 @@ fn stop_and_scan(mut dev: Dev, needles: &[&str]) {
     assert!(read >= 3, "the search looked at {read} files only");
     // `valv dev` prints what it writes to dev.env, and keeps it for its next start.
     scan::assert_nowhere(dev.root(), &[&secret], &["dev.env", "admin.env", "valv-dev.stdout"]);
+}
+
+/// A client of the built-in issuer.
+struct Client {
+    id: String,
+    secret: String,
+    principal: String,
+}
+
+impl Client {
+    /// Id and secret in one variable.
+    fn pair(&self) -> String {
+        format!("{}:{}", self.id, self.secret)
+    }
+}
+
+/// Registers a client, which may do nothing yet.
+async fn client(admin: &Api, name: &str) -> Client {
+    let id = uuid::Uuid::new_v4().to_string();
+    let body = json!({ "displayName": name, "generateSecret": true });
+    let made = admin.send("PUT", &format!("/admin/clients/{id}"), Some(body)).await.expect(200).json();
+    let text = |member: &str| made[member].as_str().unwrap_or_else(|| panic!("no {member}")).to_owned();
+    assert_eq!(text("clientId"), id);
+    Client { id, secret: text("secret"), principal: text("objectId") }
 }

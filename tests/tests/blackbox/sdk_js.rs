@@ -2,14 +2,15 @@
 
 use valv_tests::{Dev, clients};
 
-use crate::{plant, stop_and_scan};
+use crate::{client, plant, stop_and_scan};
 
-#[test]
-fn javascript_sdk() {
+#[tokio::test]
+async fn javascript_sdk() {
     let dev = Dev::start();
     let plant = plant();
+    let nobody = client(&dev.api().await, "nobody").await.pair();
     for program in ["check_secrets.mjs", "check_identity.mjs"] {
-        clients::javascript(&dev, program, &[("VALV_PLANT", &plant)]);
+        clients::javascript(&dev, program, &[("VALV_PLANT", &plant), ("VALV_NOBODY", &nobody)]);
     }
     stop_and_scan(dev, &[&plant]);
 }

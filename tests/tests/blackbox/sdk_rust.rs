@@ -2,16 +2,18 @@
 
 use valv_tests::{Dev, clients};
 
-use crate::{plant, stop_and_scan};
+use crate::{client, plant, stop_and_scan};
 
-#[test]
-fn rust_sdk() {
+#[tokio::test]
+async fn rust_sdk() {
     let dev = Dev::start();
     let plant = plant();
+    let nobody = client(&dev.api().await, "nobody").await.pair();
     let endpoint = format!("{}/msi/token", dev.var("AZURE_AUTHORITY_HOST").trim_end_matches('/'));
     let header = format!("{}:{}", dev.var("AZURE_CLIENT_ID"), dev.var("AZURE_CLIENT_SECRET"));
     let variables = [
         ("VALV_PLANT", plant.as_str()),
+        ("VALV_NOBODY", &nobody),
         // Only the managed identity's credential looks at these two.
         ("IDENTITY_ENDPOINT", &endpoint),
         ("IDENTITY_HEADER", &header),
