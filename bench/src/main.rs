@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 mod commits;
+mod tokens;
 
 use std::process::ExitCode;
 
@@ -13,8 +14,10 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 /// Name, what it measures, and the measurement.
 type Bench = (&'static str, &'static str, fn() -> Outcome);
 
-const BENCHES: [Bench; 1] =
-    [("commits", "durable commits of the embedded engine: one writer against 64", commits::run)];
+const BENCHES: [Bench; 2] = [
+    ("commits", "durable commits of the embedded engine: one writer against 64", commits::run),
+    ("tokens", "issuing a token, checking it, and checking it again", tokens::run),
+];
 
 fn main() -> ExitCode {
     let chosen = std::env::args().nth(1).unwrap_or_default();
