@@ -308,6 +308,32 @@ async fn every_claim_is_judged() {
 }
 
 #[tokio::test]
+async fn the_issuer_that_chose_the_key_is_the_one_that_the_claims_name() {
+    let world = world();
+    let claims = world.claims();
+    let tenant = TenantId::parse(TENANT).unwrap();
+    let expected = Expected {
+        issuer: "https://another.example",
+        tenant: &tenant,
+        audiences: &[RESOURCE.to_owned()],
+        principal_claim: "oid",
+    };
+    assert!(Claims(claims.as_object().unwrap()).check(&expected).is_err());
+    let expected = Expected { issuer: world.issuer.issuer(), ..expected };
+    assert!(Claims(claims.as_object().unwrap()).check(&expected).is_ok());
+
+    // Two issuers in one token: no reader may pick one and another the other.
+    let key = &world.registry.signing_keys[0];
+    let encode = |text: String| URL_SAFE_NO_PAD.encode(text);
+    let twice = claims.to_string().replacen('{', "{\"iss\":\"https://another.example\",", 1);
+    let header = json!({ "alg": "ES256", "kid": key.id }).to_string();
+    let message = format!("{}.{}", encode(header), encode(twice));
+    let signing = EncodingKey::from_ec_der(&key.der().unwrap());
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &signing, Algorithm::ES256).unwrap();
+    world.refusal(&format!("{message}.{signature}")).await;
+}
+
+#[tokio::test]
 async fn users_and_groups_are_read() {
     let world = world();
     let mut claims = world.claims();
