@@ -229,12 +229,13 @@ async fn f32_a_restart_without_the_issuer_uses_the_kept_keys() {
 async fn f32_a_rotated_key_is_fetched_once_and_the_old_one_stops_working() {
     let mut world = World::new();
     let (old, new) = (new_key(), new_key());
+    let old_token = token(&old);
     world.fake.publishes(&[&old]);
     world.refresh().await;
-    world.ask(&token(&old)).await.unwrap();
+    world.ask(&old_token).await.unwrap();
     world.fake.publishes(&[&new]);
     tokio::time::sleep(Duration::from_secs(61)).await;
-    world.ask(&token(&old)).await.unwrap();
+    world.ask(&old_token).await.unwrap();
     let asked = world.fake.asked().len();
 
     // Everybody comes with the new key at once: all wait for one fetch, nobody is refused.
@@ -242,7 +243,7 @@ async fn f32_a_rotated_key_is_fetched_once_and_the_old_one_stops_working() {
     let answers = futures::future::join_all((0..100).map(|_| world.ask(&new_token))).await;
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(world.fake.asked().len(), asked + 1);
-    world.refused(&token(&old)).await;
+    world.refused(&old_token).await;
     assert_eq!(
         world.fake.asked().len(),
         asked + 1,
