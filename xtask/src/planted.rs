@@ -67,7 +67,7 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>, log: &mut Log) -> R
 
 fn build(workspace: &Workspace, log: &mut Log, planted: bool) -> Result<()> {
     let mut command = Command::new("cargo");
-    command.current_dir(&workspace.root).args(["build", "--workspace", "--locked"]);
+    command.current_dir(&workspace.root).args(["build", "--workspace", "--all-targets", "--locked"]);
     if planted {
         command.args(["--features", "valv-engine/planted-bugs"]);
     }

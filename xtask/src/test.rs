@@ -63,7 +63,7 @@ const STEPS: &[Step] = &[
     Step { name: "arrows", about: "rules between crates", run: arrows },
     Step { name: "operations", about: "docs/operations.md is what the table says", run: operations },
     Step { name: "clippy", about: "no warning of clippy", run: clippy },
-    Step { name: "build", about: "the program", run: build },
+    Step { name: "build", about: "the program and the tests", run: build },
     Step { name: "tools", about: "wait for the tools to be installed", run: tools },
     Step { name: "deny", about: "licenses, bans and sources of dependencies", run: deny },
     Step { name: "tests", about: "every test", run: tests },
@@ -169,7 +169,8 @@ fn tools(context: &mut Context<'_>) -> Result<Count> {
 }
 
 fn fmt(context: &mut Context<'_>) -> Result<Count> {
-    checked(context, context.cargo(&["fmt", "--all", "--check"]))
+    context.log.run(&mut context.cargo(&["fmt", "--all", "--check"]))?;
+    checked(context, context.cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
 }
 
 fn arrows(context: &mut Context<'_>) -> Result<Count> {
@@ -185,12 +186,23 @@ fn operations(context: &mut Context<'_>) -> Result<Count> {
 fn clippy(context: &mut Context<'_>) -> Result<Count> {
     checked(
         context,
-        context.cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        context.cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--keep-going",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )
 }
 
+/// The program and the tests in one go: built apart, dependencies that tests want with more features would be
+/// built twice.
 fn build(context: &mut Context<'_>) -> Result<Count> {
-    checked(context, context.cargo(&["build", "--workspace", "--locked"]))
+    checked(context, context.cargo(&["build", "--workspace", "--all-targets", "--locked"]))
 }
 
 fn deny(context: &mut Context<'_>) -> Result<Count> {
@@ -198,6 +210,8 @@ fn deny(context: &mut Context<'_>) -> Result<Count> {
 }
 
 fn tests(context: &mut Context<'_>) -> Result<Count> {
+    // Black-box tests run the program that lies beside them: it must not be yesterday's.
+    build(context)?;
     let profile = if context.long { "long" } else { "default" };
     let mut command = context.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", profile]);
     if context.long {
@@ -211,7 +225,7 @@ fn doctests(context: &mut Context<'_>) -> Result<Count> {
 }
 
 fn doc(context: &mut Context<'_>) -> Result<Count> {
-    let mut command = context.cargo(&["doc", "--no-deps", "--workspace", "--locked"]);
+    let mut command = context.cargo(&["doc", "--no-deps", "--workspace", "--locked", "--keep-going"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     checked(context, command)
 }
