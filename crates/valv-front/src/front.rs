@@ -77,6 +77,11 @@ impl Front {
         &self.settings
     }
 
+    /// Nothing more is asked: what was audited is written out.
+    pub(crate) async fn finish(&self) {
+        self.wiring.audit.flush().await;
+    }
+
     pub(crate) fn challenge(&self) -> &Challenge {
         &self.wiring.challenge
     }

@@ -89,6 +89,15 @@ impl Audit {
         !(self.required && self.failed.load(Ordering::Acquire))
     }
 
+    /// Waits until all lines handed over so far are written, but not for ever.
+    pub(crate) async fn flush(&self) {
+        let Some(queue) = &self.queue else { return };
+        let (written, done) = oneshot::channel();
+        if queue.try_send(Entry { line: String::new(), written: Some(written) }).is_ok() {
+            let _ = tokio::time::timeout(PATIENCE, done).await;
+        }
+    }
+
     /// Hands a line over; false: it is required and was not written.
     pub(crate) async fn write(&self, line: String) -> bool {
         let Some(queue) = &self.queue else { return true };
@@ -204,6 +213,17 @@ mod tests {
             assert!(audit.write("line\n".into()).await);
         }
         assert!(audit.is_ready());
+    }
+
+    #[tokio::test]
+    async fn what_was_handed_over_is_there_after_a_flush() {
+        let sink = Sink::default();
+        let audit = Audit::to(sink.clone(), false).unwrap();
+        for _ in 0..100 {
+            audit.write("line\n".into()).await;
+        }
+        audit.flush().await;
+        assert_eq!(sink.0.lock().unwrap().len(), 500);
     }
 
     #[test]

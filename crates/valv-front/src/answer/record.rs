@@ -1,12 +1,13 @@
 //! What is known of a request while it is worked on; in the end its line of the audit log.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use http::request::Parts;
-use serde_json::{Value, json};
+use serde::Serialize;
 use uuid::Uuid;
 use valv_access::Caller;
-use valv_model::{ClientId, ObjectType, Operation};
+use valv_model::{ClientId, ObjectType, Operation, PrincipalId};
 
 use super::{Reply, iso_ms};
 use crate::resolve::Asked;
@@ -28,7 +29,7 @@ pub(crate) struct Record {
     agent: String,
     vault: Option<String>,
     version: Option<&'static str>,
-    caller: Option<Value>,
+    caller: Claim,
     wrote: bool,
 }
 
@@ -51,7 +52,7 @@ impl Record {
             agent: cut(header("user-agent"), 256),
             vault: None,
             version: None,
-            caller: None,
+            caller: Claim::default(),
             wrote: false,
         }
     }
@@ -66,21 +67,16 @@ impl Record {
 
     /// It is known who asks.
     pub(crate) fn caller(&mut self, caller: &Caller) {
-        let mut claim = json!({
-            "http://schemas.microsoft.com/identity/claims/objectidentifier": caller.principal(),
-        });
-        if let Some(client) = caller.client() {
-            claim["appid"] = json!(client);
-        }
-        if let Some(upn) = caller.upn() {
-            claim["http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn"] = json!(upn);
-        }
-        self.caller = Some(claim);
+        self.caller = Claim {
+            oid: Some(caller.principal().clone()),
+            upn: caller.upn().map(str::to_owned),
+            appid: caller.client().cloned(),
+        };
     }
 
     /// A token was issued to this client.
     pub(crate) fn client(&mut self, client: &ClientId) {
-        self.caller = Some(json!({ "appid": client }));
+        self.caller = Claim { appid: Some(client.clone()), ..Claim::default() };
     }
 
     /// The client's api-version.
@@ -119,33 +115,85 @@ impl Record {
         let uri = format!("https://{}{}", self.authority, self.path);
         let id = reply.object.as_deref().unwrap_or(&uri);
         let correlation = self.client_request_id.clone().unwrap_or_else(|| self.request_id.to_string());
-        let mut line = json!({
-            "time": iso_ms(self.time_ms, true),
-            "category": "AuditEvent",
-            "resourceId": resource,
-            "operationName": operation,
-            "operationVersion": self.version.unwrap_or_default(),
-            "resultType": if status < 400 { "Success" } else { "Failure" },
-            "resultSignature": reply.status.canonical_reason().unwrap_or_default(),
-            "resultDescription": reply.refusal.as_ref().map(|r| r.message.as_str()).unwrap_or_default(),
-            "durationMs": u64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "callerIpAddress": peer.address.ip().to_canonical(),
-            "correlationId": correlation,
-            "identity": { "claim": self.caller },
-            "properties": {
-                "clientInfo": self.agent,
-                "requestUri": uri,
-                "httpMethod": self.method,
-                "id": id,
-                "httpStatusCode": status,
-                "requestId": self.request_id,
-                "region": settings.region,
+        let event = Event {
+            time: iso_ms(self.time_ms, true),
+            category: "AuditEvent",
+            resource_id: resource,
+            operation_name: operation,
+            operation_version: self.version.unwrap_or_default(),
+            result_type: if status < 400 { "Success" } else { "Failure" },
+            result_signature: reply.status.canonical_reason().unwrap_or_default(),
+            result_description: reply.refusal.as_ref().map(|r| r.message.as_str()).unwrap_or_default(),
+            duration_ms: u64::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u64::MAX),
+            caller_ip_address: peer.address.ip().to_canonical(),
+            correlation_id: correlation,
+            identity: Identity { claim: &self.caller },
+            properties: Properties {
+                client_info: &self.agent,
+                request_uri: &uri,
+                http_method: &self.method,
+                id,
+                http_status_code: status,
+                request_id: self.request_id,
+                region: settings.region.as_str(),
             },
-        })
-        .to_string();
+        };
+        let mut line = serde_json::to_string(&event).unwrap_or_default();
         line.push('\n');
         line
     }
+}
+
+/// Azure's AuditEvent, with the request's id, method and region added.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    time: String,
+    category: &'static str,
+    resource_id: String,
+    operation_name: &'static str,
+    operation_version: &'static str,
+    result_type: &'static str,
+    result_signature: &'static str,
+    result_description: &'a str,
+    duration_ms: u64,
+    caller_ip_address: IpAddr,
+    correlation_id: String,
+    identity: Identity<'a>,
+    properties: Properties<'a>,
+}
+
+#[derive(Serialize)]
+struct Identity<'a> {
+    claim: &'a Claim,
+}
+
+#[derive(Serialize, Default)]
+struct Claim {
+    #[serde(
+        rename = "http://schemas.microsoft.com/identity/claims/objectidentifier",
+        skip_serializing_if = "Option::is_none"
+    )]
+    oid: Option<PrincipalId>,
+    #[serde(
+        rename = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn",
+        skip_serializing_if = "Option::is_none"
+    )]
+    upn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appid: Option<ClientId>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties<'a> {
+    client_info: &'a str,
+    request_uri: &'a str,
+    http_method: &'a str,
+    id: &'a str,
+    http_status_code: u16,
+    request_id: Uuid,
+    region: &'a str,
 }
 
 /// Foreign text, short and without control characters.

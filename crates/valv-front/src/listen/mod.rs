@@ -77,6 +77,7 @@ pub async fn serve(
     if tokio::time::timeout(limits.drain, hall.tasks.wait()).await.is_err() {
         tracing::warn!(left = hall.tasks.len(), "stopped before all requests were done");
     }
+    hall.front.finish().await;
     Ok(())
 }
 

@@ -34,6 +34,11 @@ impl Authority {
         Ok(Self(text.to_owned()))
     }
 
+    /// Of a request that needs none.
+    pub(crate) fn none() -> Self {
+        Self(String::new())
+    }
+
     /// As it stands in URLs.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -27,7 +27,11 @@ pub(crate) struct Asked {
 
 /// Reads the head of a request.
 pub(crate) fn resolve(settings: &FrontSettings, door: Door, head: &Parts) -> Result<Asked> {
-    let authority = Authority::of(head)?;
+    let authority = match Authority::of(head) {
+        // Load balancers ask after health in HTTP/1.0, without a host.
+        Err(_) if door == Door::Health => Authority::none(),
+        authority => authority?,
+    };
     let matched = table::find(door, method(head), &table::segments(head.uri.path()));
     let vault = match &matched {
         Match::Found(operation, params) => match operation.spec().object {

@@ -374,6 +374,8 @@ async fn f01_stopping_lets_requests_in_flight_finish_and_takes_no_more() {
     assert!(part[..read].starts_with(b"HTTP/1.1 100"));
     server.stop.take().unwrap().send(()).unwrap();
     until("no more connections", async || TcpStream::connect(server.public).await.is_err()).await;
+    // As long as it is not answered, nobody is told that all is done.
+    assert!(timeout(SHORT, &mut server.served).await.is_err());
     slow.write_all(b"{\"value\":\"x\"}").await.unwrap();
     let answer = read_to_end(&mut slow).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -405,6 +407,11 @@ async fn a_write_whose_client_left_is_done_once_and_audited() {
 async fn health_and_identity_have_listeners_of_their_own() {
     let server = Server::start(|_| {}).await;
     assert!(Server::plain(server.health, "/healthz", "").await.contains("live"));
+    let mut old = TcpStream::connect(server.health).await.unwrap();
+    old.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, old.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.contains(" 200 OK"), "{answer}");
     assert!(Server::plain(server.health, "/readyz", "").await.starts_with("HTTP/1.1 200"));
     let metrics = Server::plain(server.health, "/metrics", "").await;
     let counted = "valv_requests_total{activity_type=\"vault\",activity_name=\"VaultPut\",status=\"200\"}";
