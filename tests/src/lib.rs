@@ -14,16 +14,25 @@ pub mod clients;
 mod dev;
 pub use dev::{Dev, valv};
 
+mod callers;
+pub use callers::{Stranger, assign, create_vault};
+
 mod ledger;
 pub use ledger::Ledger;
 
 mod node;
 pub use node::{DOMAIN, Node, TENANT, VAULT};
 
+mod oidc;
+pub use oidc::Oidc;
+
 mod process;
 pub use process::Process;
 
 pub mod scan;
+
+mod stalled;
+pub use stalled::Stall;
 
 mod wait;
 pub use wait::{DEADLINE, until, until_async, within};

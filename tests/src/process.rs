@@ -67,6 +67,14 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory it has held at once so far, in KiB (proc(5): `VmHWM`).
+    #[must_use]
+    pub fn peak_memory_kib(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a running process");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// All that it printed so far, for the message of a failed test.
     #[must_use]
     pub fn output(&self) -> String {

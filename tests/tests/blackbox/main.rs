@@ -4,7 +4,9 @@
 mod examples;
 mod faults_disk;
 mod faults_process;
+mod limits;
 mod permissions;
+mod routes;
 mod sdk_js;
 mod sdk_python;
 mod sdk_rust;
@@ -16,6 +18,11 @@ use valv_tests::{Api, Dev, scan};
 /// What every value stored by a client program begins with; random, so that a find is no chance.
 fn plant() -> String {
     format!("planted-{}", uuid::Uuid::new_v4().simple())
+}
+
+/// The larger count where `VALV_TEST_LONG` asks for long tests, the smaller one otherwise.
+fn long<T>(many: T, few: T) -> T {
+    if std::env::var_os("VALV_TEST_LONG").is_some() { many } else { few }
 }
 
 /// After the clients have gone: stops the server, which must end well, and looks for what they stored

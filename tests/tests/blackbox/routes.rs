@@ -1,0 +1,290 @@
+//! Who is let in, for every row of the table of operations: a new row is tested without a word here, or fails.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use valv_model::{Admission, OPERATIONS, ObjectType, Operation, Spec};
+use valv_tests::{Answer, Api, Node, Stranger, TENANT, VAULT, create_vault};
+
+/// A vault that uses access policies.
+const POLICIES: &str = "words";
+/// Words that Azure has for secrets (azure docs: key-vault/general/assign-access-policy).
+const WORDS: [&str; 8] = ["get", "list", "set", "delete", "recover", "backup", "restore", "purge"];
+
+/// The path of a row, with something in each place.
+fn path(spec: &Spec) -> String {
+    let uuid = uuid::Uuid::new_v4().to_string();
+    spec.path
+        .replace("{name}", "some-name")
+        .replace("{version?}", "0123456789abcdef0123456789abcdef")
+        .replace("{vault}", VAULT)
+        .replace("{tenant}", TENANT)
+        .replace("{principal}", &uuid)
+        .replace("{assignment}", &uuid)
+        .replace("{client}", &uuid)
+}
+
+async fn ask(api: &Api, spec: &Spec) -> Answer {
+    api.send(spec.method.as_str(), &path(spec), None).await
+}
+
+fn message(answer: &Answer) -> String {
+    answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+fn guarded() -> impl Iterator<Item = &'static Spec> {
+    OPERATIONS.iter().filter(|spec| spec.admission != Admission::Anyone)
+}
+
+/// A node with a role vault and a policy vault: its administrator, and how to call the policy vault.
+async fn two_vaults() -> (Node, Api, Api) {
+    let node = Node::ready().await;
+    let admin = node.api().await;
+    create_vault(&admin, POLICIES, json!({ "enableRbacAuthorization": false })).await;
+    let policies = admin.to(&node.vault_url(POLICIES));
+    (node, admin, policies)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_guarded_row_challenges_callers_without_a_token_or_with_a_bad_one() {
+    let node = Node::ready().await;
+    let (anonymous, api) = (node.anonymous(), node.api().await);
+    let port = node.port();
+    let challenge = format!(
+        "Bearer authorization=\"https://localhost:{port}/{TENANT}\", resource=\"https://vault.localhost:{port}\""
+    );
+    let good = api.token().expect("a token");
+    let (signed, signature) = good.rsplit_once('.').expect("a JWT");
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    let tampered = format!("{signed}.{first}{}", &signature[1..]);
+    // Another deployment's token: well made, for another audience, by another key.
+    let other = Node::ready().await;
+    let foreign = other.api().await.token().expect("a token").to_owned();
+    for spec in guarded() {
+        for (why, token) in
+            [("no token", None), ("tampered", Some(tampered.clone())), ("foreign", Some(foreign.clone()))]
+        {
+            let answer = ask(&anonymous.with_token(token), spec).await;
+            assert_eq!(answer.status, 401, "{} with {why}: {answer:?}", spec.name);
+            assert_eq!(answer.header("www-authenticate"), Some(challenge.as_str()), "{} {why}", spec.name);
+            assert_eq!(answer.code().as_deref(), Some("Unauthorized"), "{} {why}", spec.name);
+            assert!(message(&answer).starts_with("AKV10"), "{} {why}: {answer:?}", spec.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_guarded_row_is_forbidden_to_a_caller_without_any_permission() {
+    let (node, admin, policies) = two_vaults().await;
+    let nobody = Stranger::register(&admin, "nobody").await;
+    let caller = format!("appid={};oid={}", nobody.client, nobody.principal);
+    for spec in guarded() {
+        let (action, word) = match spec.admission {
+            Admission::Vault { policy, action } => (action, Some(policy)),
+            Admission::Control { action } => (action, None),
+            Admission::Anyone => continue,
+        };
+        let answer = ask(&nobody.api, spec).await;
+        let answer = answer.refused(403, "Forbidden", Some("ForbiddenByRbac"));
+        let words = message(&answer);
+        assert!(
+            words.starts_with("Caller is not authorized to perform action on resource."),
+            "{}: {words}",
+            spec.name
+        );
+        for part in
+            [format!("Caller: {caller}"), format!("Action: '{action}'"), "Assignment: (not found)".into()]
+        {
+            assert!(words.contains(&part), "{} does not say {part}: {words}", spec.name);
+        }
+        if spec.path.contains("{vault}") || word.is_some() {
+            assert!(words.contains(&format!("Vault: {VAULT};location=eastus")), "{}: {words}", spec.name);
+        }
+        assert!(answer.header("www-authenticate").is_none(), "a new token would not help: {}", spec.name);
+        if let Some(word) = word {
+            let answer = ask(&policies.with_token(nobody.api.token().map(str::to_owned)), spec).await;
+            let answer = answer.refused(403, "Forbidden", Some("AccessDenied"));
+            assert_eq!(message(&answer), access_denied(&node, &nobody, word), "{}", spec.name);
+        }
+    }
+}
+
+/// Azure's words.
+fn access_denied(node: &Node, who: &Stranger, word: &str) -> String {
+    format!(
+        "The user, group or application 'appid={};oid={};numgroups=0;iss=https://localhost:{}/{TENANT}/v2.0' does not have secrets {word} permission on key vault '{POLICIES};location=eastus'. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125287",
+        who.client,
+        who.principal,
+        node.port()
+    )
+}
+
+/// What is not there, and what one may not see, look the same to who may not see it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_without_permission_cannot_tell_what_exists() {
+    let (_node, admin, _) = two_vaults().await;
+    let nobody = Stranger::register(&admin, "nobody").await;
+    admin.send("PUT", "/secrets/there", Some(json!({ "value": "v" }))).await.expect(200);
+    for spec in guarded() {
+        let mut said = Vec::new();
+        for (object, vault) in [("there", VAULT), ("absent", "absent")] {
+            let path =
+                path(spec).replace("some-name", object).replace(&format!("/{VAULT}"), &format!("/{vault}"));
+            let answer = nobody.api.send(spec.method.as_str(), &path, None).await;
+            said.push((answer.status, answer.code()));
+        }
+        assert_eq!(said[0], said[1], "{} tells what exists", spec.name);
+    }
+}
+
+/// Each word of an access policy opens its rows and no others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_access_policy_word_opens_its_rows_and_no_others() {
+    let (node, admin, policies) = two_vaults().await;
+    let used: BTreeSet<_> = guarded()
+        .filter_map(|spec| match spec.admission {
+            Admission::Vault { policy, .. } => Some(policy),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(used, BTreeSet::from(WORDS), "the words of secrets are Azure's");
+    for word in WORDS {
+        let (only, but) = (Stranger::register(&admin, "only").await, Stranger::register(&admin, "but").await);
+        only.permit(&admin, POLICIES, &[word]).await;
+        let others: Vec<_> = WORDS.into_iter().filter(|w| *w != word).collect();
+        but.permit(&admin, POLICIES, &others).await;
+        let at = |who: &Stranger| policies.with_token(who.api.token().map(str::to_owned));
+        let (only_api, but_api) = (at(&only), at(&but));
+        for spec in guarded() {
+            let Admission::Vault { policy, .. } = spec.admission else { continue };
+            let (allowed, refused) =
+                if policy == word { (&only_api, (&but_api, &but)) } else { (&but_api, (&only_api, &only)) };
+            let answer = ask(allowed, spec).await;
+            assert!(
+                answer.status != 403 && answer.status != 401 && !answer.status.is_server_error(),
+                "{} is not open to '{policy}': {answer:?}",
+                spec.name
+            );
+            let answer = ask(refused.0, spec).await.refused(403, "Forbidden", Some("AccessDenied"));
+            assert_eq!(message(&answer), access_denied(&node, refused.1, policy), "{}", spec.name);
+        }
+        // A policy on one vault opens no other.
+        let answer =
+            admin.with_token(only.api.token().map(str::to_owned)).send("GET", "/secrets", None).await;
+        answer.refused(403, "Forbidden", Some("ForbiddenByRbac"));
+    }
+    // `all` stands for every word, and words compare without case.
+    for words in [&["all"][..], &["Get", "LIST", "sEt", "Delete", "Recover", "Backup", "Restore", "Purge"]] {
+        let everything = Stranger::register(&admin, "everything").await;
+        everything.permit(&admin, POLICIES, words).await;
+        let api = policies.with_token(everything.api.token().map(str::to_owned));
+        for spec in guarded().filter(|spec| spec.object == ObjectType::Secret) {
+            assert_ne!(ask(&api, spec).await.status, 403, "{} is not open to {words:?}", spec.name);
+        }
+    }
+}
+
+/// Each built-in role opens what Azure's documentation says, at its scope, and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_opens_its_rows_and_no_others() {
+    let (node, admin, _) = two_vaults().await;
+    create_vault(&admin, "elsewhere", json!({})).await;
+    // The ends of dataActions on secrets (azure docs: role-based-access-control/built-in-roles/security).
+    let all: &[&str] = &[
+        "setSecret/action",
+        "getSecret/action",
+        "update/action",
+        "readMetadata/action",
+        "delete",
+        "backup/action",
+        "restore/action",
+        "recover/action",
+        "purge/action",
+    ];
+    for (role, opens) in [
+        ("Key Vault Administrator", all),
+        ("Key Vault Secrets Officer", all),
+        ("Key Vault Secrets User", &["getSecret/action", "readMetadata/action"]),
+        ("Key Vault Certificate User", &["getSecret/action", "readMetadata/action"]),
+        ("Key Vault Reader", &["readMetadata/action"]),
+        ("Key Vault Crypto Officer", &[]),
+        ("Key Vault Crypto User", &[]),
+        ("Key Vault Certificates Officer", &[]),
+        ("Key Vault Contributor", &[]),
+        ("Key Vault Data Access Administrator", &[]),
+        ("Key Vault Purge Operator", &[]),
+        ("Valv Administrator", &[]),
+    ] {
+        let holder = Stranger::register(&admin, "holder").await;
+        holder.assign(&admin, role, &format!("/vaults/{VAULT}")).await;
+        let elsewhere = holder.api.to(&node.vault_url("elsewhere"));
+        for spec in guarded() {
+            let Admission::Vault { action, .. } = spec.admission else { continue };
+            let end =
+                action.strip_prefix("Microsoft.KeyVault/vaults/secrets/").expect("an action on secrets");
+            let answer = ask(&holder.api, spec).await;
+            if opens.contains(&end) {
+                assert!(
+                    answer.status != 403 && answer.status != 401 && !answer.status.is_server_error(),
+                    "{} is not open to {role}: {answer:?}",
+                    spec.name
+                );
+            } else {
+                answer.refused(403, "Forbidden", Some("ForbiddenByRbac"));
+            }
+            ask(&elsewhere, spec).await.refused(403, "Forbidden", Some("ForbiddenByRbac"));
+        }
+    }
+    // Down to one object: its rows, not those of the vault, not those of its neighbour.
+    let holder = Stranger::register(&admin, "of-one-object").await;
+    holder.assign(&admin, "Key Vault Secrets Officer", &format!("/vaults/{VAULT}/secrets/Some-NAME")).await;
+    for spec in guarded().filter(|spec| spec.object == ObjectType::Secret) {
+        let answer = ask(&holder.api, spec).await;
+        assert_eq!(answer.status != 403, spec.path.contains("{name}"), "{}: {answer:?}", spec.name);
+        let path = path(spec).replace("some-name", "some-name-2");
+        holder.api.send(spec.method.as_str(), &path, None).await.refused(
+            403,
+            "Forbidden",
+            Some("ForbiddenByRbac"),
+        );
+    }
+}
+
+/// A row for everybody must be named here with what strangers get.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_everybody_may_ask_gives_nothing_away() {
+    let node = Node::ready().await;
+    let api = node.anonymous();
+    for spec in OPERATIONS.iter().filter(|spec| spec.admission == Admission::Anyone) {
+        let answer = ask(&api, spec).await;
+        let status = answer.status.as_u16();
+        match spec.operation {
+            // No credentials, no token, in the token service's own form.
+            Operation::TokenIssue => {
+                assert_eq!((status, &answer.json()["error"]), (400, &json!("invalid_request")), "{answer:?}");
+            }
+            Operation::AppServiceToken => assert!([400, 401, 403].contains(&status), "{answer:?}"),
+            // Public by their nature.
+            Operation::OpenidConfigurationGet | Operation::InstanceDiscoveryGet => assert_eq!(status, 200),
+            Operation::JwksGet => {
+                let keys = answer.expect(200).json();
+                for key in keys["keys"].as_array().expect("keys") {
+                    assert!(key.get("d").is_none() && key["kid"].is_string(), "{key}");
+                }
+                continue;
+            }
+            // Only on loopback listeners of their own: here these paths are unknown, which strangers are not told.
+            Operation::ManagedIdentityToken | Operation::MetricsGet => assert_eq!(status, 401, "{answer:?}"),
+            Operation::HealthGet | Operation::ReadyGet => {
+                assert!([200, 401].contains(&status), "{answer:?}");
+                assert_eq!(node.health(spec.path).map(|(status, _)| status), Some(200));
+            }
+            other => panic!("{other} is for everybody: say here what strangers get from it"),
+        }
+        let text = String::from_utf8_lossy(&answer.body);
+        assert!(!text.contains("access_token"), "{} gives a token to strangers", spec.name);
+    }
+    let (status, metrics) = node.health("/metrics").expect("metrics");
+    assert_eq!(status, 200);
+    assert!(!metrics.contains(node.client().1), "a secret among the metrics");
+}
