@@ -194,9 +194,7 @@ impl Api {
 
     /// Sends a request over HTTP/2, where the host stands in the target and no `Host` header exists.
     pub async fn http2(&self, method: &str, path: &str) -> Result<Answer, Broken> {
-        let mut tls = ClientConfig::clone(&self.tls);
-        tls.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = self.connect_with(Arc::new(tls)).await?;
+        let stream = self.connect_http2().await?;
         let (mut sender, connection) =
             http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
@@ -215,6 +213,13 @@ impl Api {
     /// A TLS connection to the server's loopback address, for tests that speak no proper HTTP.
     pub async fn connect(&self) -> Result<TlsStream<TcpStream>, Broken> {
         self.connect_with(Arc::clone(&self.tls)).await
+    }
+
+    /// The same, agreed to be HTTP/2.
+    pub async fn connect_http2(&self) -> Result<TlsStream<TcpStream>, Broken> {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        self.connect_with(Arc::new(tls)).await
     }
 
     async fn connect_with(&self, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Broken> {

@@ -34,6 +34,8 @@ pub struct Oidc {
     tls: Arc<rustls::ServerConfig>,
     state: Arc<State>,
     tasks: Option<tokio::task::JoinHandle<()>>,
+    /// Signs what is forged.
+    stranger: Key,
 }
 
 #[derive(Default)]
@@ -87,7 +89,7 @@ impl Oidc {
             .expect("a certificate");
         let state = Arc::new(State::default());
         state.lock().push(Key::new("first"));
-        let mut oidc = Self { port: 0, tls: Arc::new(tls), state, tasks: None };
+        let mut oidc = Self { port: 0, tls: Arc::new(tls), state, tasks: None, stranger: Key::new("") };
         oidc.resume().await;
         oidc
     }
@@ -157,7 +159,8 @@ impl Oidc {
         self.state.discovery_fetches.load(Ordering::Relaxed)
     }
 
-    /// A token with these claims besides `iss`, `iat`, `nbf`, `exp` (in an hour), which they may replace; signed
+    /// A token with these claims besides `iss`, `iat`, `nbf`, `exp` (in an hour), which they may replace,
+    /// or leave out by `null`; signed
     /// with the newest key.
     #[must_use]
     pub fn token(&self, claims: &Value) -> String {
@@ -169,7 +172,7 @@ impl Oidc {
     /// A token that names this key and is signed by a stranger's.
     #[must_use]
     pub fn forged(&self, kid: &str, claims: &Value) -> String {
-        self.signed(kid, &Key::new(kid).pair, claims)
+        self.signed(kid, &self.stranger.pair, claims)
     }
 
     fn signed(&self, kid: &str, pair: &EcdsaKeyPair, claims: &Value) -> String {
@@ -177,6 +180,9 @@ impl Oidc {
         let mut all = json!({ "iss": self.issuer(), "iat": now, "nbf": now, "exp": now + 3600 });
         for (name, value) in claims.as_object().expect("claims") {
             all[name] = value.clone();
+        }
+        if let Some(all) = all.as_object_mut() {
+            all.retain(|_, value| !value.is_null());
         }
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(&json!({ "typ": "JWT", "alg": "ES256", "kid": kid })), part(&all));

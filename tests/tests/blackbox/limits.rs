@@ -402,10 +402,16 @@ async fn f01_a_stop_does_not_wait_for_ever() {
 async fn f37_limits_hold_over_http2() {
     let node = Node::ready().await;
     let api = node.api().await;
-    let long = format!("/secrets/{}?api-version=7.4", "y".repeat(90_000));
-    match api.http2("GET", &long).await {
-        Ok(answer) => assert!([400, 414, 431].contains(&answer.status.as_u16()), "{answer:?}"),
+    let long = api.with_token(Some("y".repeat(100_000)));
+    match long.http2("GET", "/secrets?api-version=7.4").await {
+        Ok(answer) => assert_eq!(answer.status, 431, "{answer:?}"),
+        // Its header block is beyond what the connection allows at all.
         Err(Broken(_)) => {}
+    }
+    let long = api.with_token(Some("y".repeat(66_000)));
+    match long.http2("GET", "/secrets?api-version=7.4").await {
+        Ok(answer) => assert_eq!(answer.status, 431, "{answer:?}"),
+        Err(Broken(why)) => panic!("no answer: {why}"),
     }
     let answer = api.http2("GET", "/secrets?api-version=7.4").await.expect("an answer");
     answer.expect(200);

@@ -1,15 +1,19 @@
 //! Valv from outside: real processes, real clients, nothing mocked. One binary, so that all share one link.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
 
+mod certificates;
+mod clock;
 mod examples;
 mod faults_disk;
 mod faults_process;
+mod identity;
 mod limits;
 mod permissions;
 mod routes;
 mod sdk_js;
 mod sdk_python;
 mod sdk_rust;
+mod stalled;
 mod wire;
 
 use serde_json::json;
