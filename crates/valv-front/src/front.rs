@@ -11,8 +11,9 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
+use tokio::sync::SemaphorePermit;
 use valv_access::{Authenticator, Challenge, Issuer, authorize};
-use valv_model::{ClientId, Effect, Error, ErrorCode, Operation, Result};
+use valv_model::{Admission, ClientId, Effect, Error, ErrorCode, Operation, Result};
 use valv_vault::{RequestKey, Service, WriteContext};
 
 use crate::FrontSettings;
@@ -115,7 +116,7 @@ impl Front {
         if asked.is_open() || peer.door != Door::Public {
             return self.process_open(peer, record, head, body, &asked).await;
         }
-        let _place = self.enter()?;
+        let place = self.enter()?;
         // authenticate
         let service = &*self.wiring.service;
         let vault = asked.vault.as_ref();
@@ -136,7 +137,7 @@ impl Front {
             self.rates.count(vault, operation)?;
         }
         // perform
-        let body = self.read(operation, head, body).await?;
+        let (_place, body) = self.read(Some(place), operation, head, body).await?;
         let principal = permit.caller().principal().as_str().to_owned();
         let context = WriteContext {
             request: request_key(&principal, operation, &asked, head, &body),
@@ -176,8 +177,8 @@ impl Front {
     {
         let (operation, params) = asked.found()?;
         // Health is answered under overload, too.
-        let _place = if peer.door == Door::Health { None } else { Some(self.enter()?) };
-        let body = self.read(operation, head, body).await?;
+        let place = if peer.door == Door::Health { None } else { Some(self.enter()?) };
+        let (_place, body) = self.read(place, operation, head, body).await?;
         let call = OpenCall {
             service: &self.wiring.service,
             issuer: self.wiring.issuer.as_ref(),
@@ -218,7 +219,7 @@ impl Front {
     }
 
     /// The one place where a place among the requests in flight is given out; nothing is done that could not be audited.
-    fn enter(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
+    fn enter(&self) -> Result<SemaphorePermit<'_>> {
         if !self.wiring.audit.is_ready() {
             return Err(Error::unavailable(
                 "The audit log cannot be written, and it is required. Nothing was changed.",
@@ -244,21 +245,34 @@ impl Front {
         Ok(())
     }
 
-    async fn read<B>(
-        &self,
+    /// Reads the body. Meanwhile the request's place, if it has one, is free for others.
+    async fn read<'a, B>(
+        &'a self,
+        place: Option<SemaphorePermit<'a>>,
         operation: Operation,
         head: &Parts,
         body: &mut B,
-    ) -> Result<zeroize::Zeroizing<Vec<u8>>>
+    ) -> Result<(Option<SemaphorePermit<'a>>, zeroize::Zeroizing<Vec<u8>>)>
     where
         B: Body + Unpin + Send,
     {
+        if body.is_end_stream() {
+            return Ok((place, zeroize::Zeroizing::default()));
+        }
         let limits = &self.settings.limits;
+        let is_open = operation.spec().admission == Admission::Anyone;
         let max = match operation {
             Operation::SecretRestore => limits.restore_bytes,
+            _ if is_open => limits.open_bytes.min(limits.body_bytes),
             _ => limits.body_bytes,
         };
-        body::read(&head.headers, body, max, limits.body_read).await
+        let had_place = place.is_some();
+        drop(place);
+        let waiting = self.in_flight.wait_for_body(is_open)?;
+        let read = body::read(&head.headers, body, max, limits.body_read).await?;
+        drop(waiting);
+        let place = if had_place { Some(self.enter()?) } else { None };
+        Ok((place, read))
     }
 
     /// The one wrapper that no outcome escapes.

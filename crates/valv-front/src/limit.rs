@@ -10,17 +10,33 @@ use valv_model::{Error, ErrorCode, Operation, Result, VaultName};
 
 use crate::Rates;
 
-/// Requests worked on at a time.
-pub(crate) struct InFlight(Semaphore);
+/// Bodies that may be under way for each request that is worked on.
+const BODIES: usize = 16;
+
+/// Requests worked on at a time. Waiting for a body is no work: slow clients do not take the places of quick
+/// ones, and those without a permit none of those with one (F38).
+pub(crate) struct InFlight {
+    work: Semaphore,
+    bodies: Semaphore,
+    open_bodies: Semaphore,
+}
 
 impl InFlight {
     pub(crate) fn new(requests: usize) -> Self {
-        Self(Semaphore::new(requests.min(Semaphore::MAX_PERMITS)))
+        let places = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
+        let bodies = requests.saturating_mul(BODIES);
+        Self { work: places(requests), bodies: places(bodies), open_bodies: places(bodies) }
     }
 
     /// A place, given back when dropped; nobody waits for one (F39).
     pub(crate) fn enter(&self) -> Result<SemaphorePermit<'_>> {
-        self.0.try_acquire().map_err(|_| throttled("ServerBusy", 1))
+        self.work.try_acquire().map_err(|_| throttled("ServerBusy", 1))
+    }
+
+    /// Leave to wait for a body, of an operation that is for everybody or of one that was permitted.
+    pub(crate) fn wait_for_body(&self, is_open: bool) -> Result<SemaphorePermit<'_>> {
+        let bodies = if is_open { &self.open_bodies } else { &self.bodies };
+        bodies.try_acquire().map_err(|_| throttled("ServerBusy", 1))
     }
 }
 
@@ -105,5 +121,13 @@ mod tests {
         assert_eq!(gate.enter().unwrap_err().retry_after_s, Some(1));
         drop(two);
         drop(gate.enter().unwrap());
+    }
+
+    #[test]
+    fn f38_bodies_of_strangers_take_no_place_of_others() {
+        let gate = InFlight::new(1);
+        let _strangers: Vec<_> = (0..BODIES).map(|_| gate.wait_for_body(true).unwrap()).collect();
+        assert!(gate.wait_for_body(true).is_err());
+        drop((gate.wait_for_body(false).unwrap(), gate.enter().unwrap()));
     }
 }

@@ -28,6 +28,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of the body of a restore.
     pub restore_bytes: usize,
+    /// Bytes of a body that anybody may send: to the token service.
+    pub open_bytes: usize,
     /// Bytes of all header names and values.
     pub header_bytes: usize,
     /// Number of header fields.
@@ -59,6 +61,7 @@ impl Default for Limits {
         Self {
             body_bytes: 1 << 20,
             restore_bytes: 32 << 20,
+            open_bytes: 64 << 10,
             header_bytes: 64 << 10,
             headers: 100,
             connections: 10_000,

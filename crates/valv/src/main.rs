@@ -10,6 +10,7 @@ mod args;
 mod command;
 mod config;
 mod dev;
+mod handles;
 mod node;
 mod output;
 mod remote;

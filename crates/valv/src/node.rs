@@ -15,6 +15,7 @@ use valv_sealing::{Barrier, Keyring, RootKeys};
 use valv_vault::{Clock, Service, ServiceSettings, SystemClock};
 
 use crate::config::Config;
+use crate::handles;
 use crate::output::{Problem, Result};
 
 /// How often the certificate's files are looked at.
@@ -87,7 +88,10 @@ impl Node {
             metrics: Metrics::install()?,
             reload_root_keys: Some(reload_root_keys(Arc::clone(&config), keyring)),
         };
-        let front = Arc::new(Front::new(wiring, front_settings(&config)));
+        let front = Arc::new(Front::new(
+            wiring,
+            front_settings(&config, handles::connections(config.limits.connections)),
+        ));
         Ok(Self { config, service, authenticator, certificates, front })
     }
 
@@ -140,7 +144,7 @@ impl Node {
     }
 }
 
-fn front_settings(config: &Config) -> FrontSettings {
+fn front_settings(config: &Config, connections: usize) -> FrontSettings {
     let given = &config.limits;
     FrontSettings {
         domain: config.domain.clone(),
@@ -149,7 +153,7 @@ fn front_settings(config: &Config) -> FrontSettings {
         region: config.region.clone(),
         tenant: config.tenant.clone(),
         limits: Limits {
-            connections: given.connections,
+            connections,
             in_flight: given.requests,
             handshake: given.handshake,
             header_read: given.head,

@@ -1,6 +1,7 @@
 //! Valv from outside: real processes, real clients, nothing mocked. One binary, so that all share one link.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
 
+mod admin;
 mod certificates;
 mod clock;
 mod examples;

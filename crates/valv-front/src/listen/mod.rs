@@ -82,6 +82,7 @@ pub async fn serve(
 }
 
 async fn accept(hall: Arc<Hall>, listener: TcpListener, entrance: Entrance, places: Arc<Semaphore>) {
+    let mut fails = false;
     loop {
         let accepted = tokio::select! {
             () = hall.stop.cancelled() => return,
@@ -90,11 +91,16 @@ async fn accept(hall: Arc<Hall>, listener: TcpListener, entrance: Entrance, plac
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                // Once for each time that it begins: it comes again and again while file handles are short.
+                if !std::mem::replace(&mut fails, true) {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                }
+                metrics::counter!("valv_accepts_failed_total").increment(1);
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
+        fails = false;
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             metrics::counter!("valv_connections_refused_total").increment(1);
             continue;
