@@ -33,16 +33,25 @@ pub enum Command {
     #[command(after_help = "Examples:\n  valv status\n  valv status --json --config valv.toml")]
     Status(StatusArgs),
     /// Create, list, show, change, delete, recover and purge vaults.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  valv vault create app --retention-days 30\n  valv vault list"
+    )]
     Vault(VaultCommand),
     /// Register, list and remove clients (applications).
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  valv client add billing\n  valv client list")]
     Client(ClientCommand),
     /// Grant, revoke and list access: roles and access policies.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app\n  valv access list"
+    )]
     Access(AccessCommand),
     /// Make and rotate root keys, rotate data keys.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  valv key generate --out root.key\n  valv key rotate --config valv.toml"
+    )]
     Key(KeyCommand),
 }
 

@@ -37,8 +37,10 @@ impl Node {
     pub async fn prepare(config: Config) -> Result<Self> {
         init_log(&config);
         let config = Arc::new(config);
-        let root_keys =
-            RootKeys::load(&config.root_key_sources()).map_err(|e| Problem::usage(e.to_string()))?;
+        let root_keys = RootKeys::load(&config.root_key_sources()).map_err(|e| {
+            Problem::usage(e.to_string())
+                .way_out("root_key.sources says where root keys are; correct it, or put the key back")
+        })?;
         let certificates = Certificates::load(&config.certificate, &config.key).map_err(|e| {
             Problem::usage(e.to_string()).way_out("listen.certificate and listen.key name PEM files")
         })?;
@@ -48,7 +50,7 @@ impl Node {
             ..Settings::default()
         };
         let engine =
-            EmbeddedEngine::open(&config.store, settings).map_err(|e| Problem::new(e.to_string()))?;
+            EmbeddedEngine::open(&config.store, settings).map_err(|e| no_store(&config.store, &e))?;
         let keyring = Arc::new(Keyring::new(root_keys));
         let barrier = Barrier::open(Arc::new(engine), Arc::clone(&keyring))
             .await
@@ -142,6 +144,11 @@ impl Node {
         }
         Ok(listeners)
     }
+}
+
+fn no_store(path: &std::path::Path, why: &impl std::fmt::Display) -> Problem {
+    let problem = if path.exists() { Problem::new(why.to_string()) } else { Problem::usage(why.to_string()) };
+    problem.way_out("store.path in the configuration names the file")
 }
 
 fn front_settings(config: &Config, connections: usize) -> FrontSettings {

@@ -333,7 +333,7 @@ async fn dev_keeps_what_it_holds_over_stops_and_kills() {
         if kill {
             dev.kill()
         } else {
-            drop(dev.stop())
+            assert!(dev.stop().success());
         }
         dev.restart();
         assert_eq!(dev.environment(), &before, "a shell that read dev.env goes on");

@@ -67,13 +67,15 @@ fn policy(principal: &str, body: &[u8]) -> Result<AccessPolicy> {
     let words = |kind| -> Result<Vec<String>> {
         Ok(permissions.take(kind, "a list of words such as get, list")?.unwrap_or_default())
     };
-    Ok(AccessPolicy {
+    let policy = AccessPolicy {
         object_id: PrincipalId::parse(principal)?,
         application_id: application.as_deref().map(ClientId::parse).transpose()?,
         secrets: words("secrets")?,
         keys: words("keys")?,
         certificates: words("certificates")?,
-    })
+    };
+    policy.check()?;
+    Ok(policy)
 }
 
 fn list(settings: &FrontSettings, views: &[VaultView]) -> Reply {

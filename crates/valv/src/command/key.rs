@@ -59,8 +59,7 @@ pub async fn rotate(data_key: Option<String>, target: Target) -> Result<()> {
                 "Vault {vault} seals with a new data key; older ones still open what they sealed."
             )),
             None => line(format!(
-                "All data keys are wrapped under root key {} ({} vaults changed). Older root keys can be taken out of the configuration.",
-                answer["rootKey"].as_str().unwrap_or("?"),
+                "All data keys are wrapped under the first root key of the configuration ({} vaults changed). Older root keys can be taken out of it.",
                 answer["vaultsChanged"]
             )),
         }

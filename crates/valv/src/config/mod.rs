@@ -41,10 +41,8 @@ pub fn load(path: &Path) -> Result<Config> {
 
 fn describe(error: figment::Error) -> String {
     let place = error.path.join(".");
-    let source = match error.metadata.as_ref().and_then(|m| m.source.as_ref()) {
-        Some(figment::Source::File(_)) | None => String::new(),
-        Some(_) => " (from the environment)".to_owned(),
-    };
+    let from_environment = error.metadata.as_ref().is_some_and(|m| m.name.contains("environment"));
+    let source = if from_environment { " (from the environment)" } else { "" };
     let what = error.kind.to_string();
     if place.is_empty() { format!("{what}{source}") } else { format!("{place}{source}: {what}") }
 }

@@ -36,9 +36,10 @@ const READY_DEADLINE: Duration = Duration::from_secs(20);
 pub fn run(args: &DevArgs) -> Result<()> {
     let started = Instant::now();
     let dir = prepare_dir(&args.dir)?;
-    let _ = fs::remove_file(environment::path(&dir));
+    let _sole = sole(&dir)?;
     let port = choose_port(args.port)?;
-    let (health_port, imds_port) = (free_port()?, free_port()?);
+    let _ = fs::remove_file(environment::path(&dir));
+    let (health_port, imds_port) = (free_port()?, kept_port(&dir)?);
     certificates::make(&dir, DOMAIN)?;
     let root_key = dir.join("root.key");
     if !root_key.is_file() {
@@ -89,6 +90,38 @@ fn prepare_dir(dir: &Path) -> Result<PathBuf> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     }
     dir.canonicalize().map_err(failed)
+}
+
+/// A lock on the folder, held while it is used: a second start must not change the files of the first.
+fn sole(dir: &Path) -> Result<fs::File> {
+    let path = dir.join("lock");
+    let failed = |e: std::io::Error| Problem::new(format!("{} cannot be used: {e}", path.display()));
+    let file = fs::File::options().create(true).append(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Problem::new(format!("another `valv dev` runs in {}", dir.display())).way_out(
+                "stop that one (Ctrl-C), or name another folder with --dir and a port with --port 0",
+            ))
+        }
+        Err(fs::TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+/// The port of the managed-identity endpoint: the same at every start, so that a shell that read dev.env
+/// before goes on; another if somebody has taken it.
+fn kept_port(dir: &Path) -> Result<u16> {
+    let path = dir.join("imds-port");
+    let kept: Option<u16> = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(port) = kept
+        && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    {
+        return Ok(port);
+    }
+    let port = free_port()?;
+    fs::write(&path, port.to_string())
+        .map_err(|e| Problem::new(format!("{} cannot be written: {e}", path.display())))?;
+    Ok(port)
 }
 
 /// Both loopback addresses, because a name may resolve to either.
