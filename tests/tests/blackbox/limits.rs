@@ -403,10 +403,9 @@ async fn f37_limits_hold_over_http2() {
     let node = Node::ready().await;
     let api = node.api().await;
     let long = api.with_token(Some("y".repeat(100_000)));
-    match long.http2("GET", "/secrets?api-version=7.4").await {
-        Ok(answer) => assert_eq!(answer.status, 431, "{answer:?}"),
-        // Its header block is beyond what the connection allows at all.
-        Err(Broken(_)) => {}
+    // Its header block is beyond what the connection allows at all: an answer, or the end of it.
+    if let Ok(answer) = long.http2("GET", "/secrets?api-version=7.4").await {
+        assert_eq!(answer.status, 431, "{answer:?}");
     }
     let long = api.with_token(Some("y".repeat(66_000)));
     match long.http2("GET", "/secrets?api-version=7.4").await {

@@ -28,6 +28,7 @@ const PACKAGES: &[Package] = &[
         probe: &["getent", "hosts", "dev.vault.localhost"],
         why: "vault names below localhost resolve",
     },
+    Package { name: "faketime", probe: &["faketime", "--version"], why: "tests move a node's clock" },
     Package { name: "strace", probe: &["strace", "--version"], why: "tests make system calls fail" },
     Package {
         name: "python3-venv",
