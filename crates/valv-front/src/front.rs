@@ -78,6 +78,10 @@ impl Front {
         &self.settings
     }
 
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.wiring.metrics
+    }
+
     /// Nothing more is asked: what was audited is written out.
     pub(crate) async fn finish(&self) {
         self.wiring.audit.flush().await;

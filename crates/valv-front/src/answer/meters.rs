@@ -24,8 +24,14 @@ impl Metrics {
     /// Everything counted so far.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.run_upkeep();
+        self.tidy();
         self.0.render()
+    }
+
+    /// Sums up what was measured since. Until then every measurement takes memory, whether or not anybody
+    /// ever asks for the metrics.
+    pub(crate) fn tidy(&self) {
+        self.0.run_upkeep();
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Entrance {
 
 /// Connections to one plain listener at a time.
 const PLAIN_CONNECTIONS: usize = 256;
+/// How often measurements are summed up.
+const TIDY: Duration = Duration::from_secs(5);
 /// Pause after a failed accept: without file handles it would fail again at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,6 +73,7 @@ pub async fn serve(
         };
         hall.tasks.spawn(accept(Arc::clone(&hall), listener, entrance, places));
     }
+    hall.tasks.spawn(tidy(Arc::clone(&hall)));
     shutdown.await;
     hall.stop.cancel();
     hall.tasks.close();
@@ -79,6 +82,13 @@ pub async fn serve(
     }
     hall.front.finish().await;
     Ok(())
+}
+
+/// Keeps the metrics small.
+async fn tidy(hall: Arc<Hall>) {
+    while tokio::time::timeout(TIDY, hall.stop.cancelled()).await.is_err() {
+        hall.front.metrics().tidy();
+    }
 }
 
 async fn accept(hall: Arc<Hall>, listener: TcpListener, entrance: Entrance, places: Arc<Semaphore>) {
