@@ -84,7 +84,7 @@ impl ClockHistory {
         let due = recorded.is_none_or(|recorded| {
             let ahead = now.0.saturating_sub(recorded.0);
             // After 24 h with an even clock the node believes it, also where the recorded time lies ahead.
-            ahead >= RECORD_EVERY_S || ahead < -JUMP_MAX_S
+            !(-JUMP_MAX_S..RECORD_EVERY_S).contains(&ahead)
         });
         (self.purges() && due).then_some(now)
     }
