@@ -1,7 +1,7 @@
 //! Secrets: every operation of Azure's REST API for them.
 //!
 //! A read is one linearizable read. A write is a pure decision that the vault's queue runs; the few that
-//! are too large for one commit mark the secret first, and [`lifecycle`] ends what was interrupted.
+//! are too large for one commit mark the secret first, and the lifecycle ends what was interrupted.
 
 use serde::{Deserialize, Serialize};
 use valv_access::Permit;
