@@ -14,6 +14,7 @@ use valv_engine_embedded::{EmbeddedEngine, Settings};
 use valv_model::RegionName;
 
 use crate::Outcome;
+use crate::figures::percentile;
 
 /// How long each load runs.
 const SPAN: Duration = Duration::from_secs(3);
@@ -84,7 +85,7 @@ pub(crate) fn run() -> Outcome {
     })
 }
 
-async fn load(path: &Path, writers: usize) -> Result<Figures, Box<dyn std::error::Error>> {
+async fn load(path: &Path, writers: usize) -> Outcome<Figures> {
     let syncs = Arc::new(AtomicU64::new(0));
     let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
     let backend = Counting { file: FileBackend::new(file)?, syncs: Arc::clone(&syncs) };
@@ -123,7 +124,7 @@ async fn load(path: &Path, writers: usize) -> Result<Figures, Box<dyn std::error
     }
     let seconds = begin.elapsed().as_secs_f64();
     took.sort_unstable();
-    let at = |share: f64| took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let at = |share| percentile(&took, share);
     Ok(Figures {
         commits_per_second: took.len() as f64 / seconds,
         syncs_per_second: (syncs.load(Ordering::Relaxed) - syncs_before) as f64 / seconds,

@@ -1,36 +1,64 @@
 //! Measurements of Valv. Only ratios within one run mean something: absolute figures are the machine's.
-//!
-//! `cargo run --release -p valv-bench -- NAME`; without a name it lists what there is.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, reason = "a program for a terminal")]
 
 mod commits;
+mod figures;
+mod load;
+mod machine;
+mod node;
+mod requests;
+mod startup;
 mod tokens;
 
 use std::process::ExitCode;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+use clap::{Parser, Subcommand};
 
-/// Name, what it measures, and the measurement.
-type Bench = (&'static str, &'static str, fn() -> Outcome);
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const BENCHES: [Bench; 2] = [
-    ("commits", "durable commits of the embedded engine: one writer against 64", commits::run),
-    ("tokens", "issuing a token, checking it, and checking it again", tokens::run),
-];
+/// Measures Valv. Without a name it measures everything.
+#[derive(Parser)]
+#[command(name = "valv-bench", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Option<Bench>,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Durable commits of the embedded engine: one writer against 64.
+    Commits,
+    /// Requests over HTTPS against a real node: rate, latency, CPU per request, memory.
+    #[command(after_help = requests::EXAMPLES)]
+    Requests(requests::Options),
+    /// Issuing a token, checking it, and checking it again.
+    Tokens,
+    /// From the start of a process to its first answer.
+    #[command(after_help = startup::EXAMPLES)]
+    Startup(startup::Options),
+    /// The server that does nothing, to compare with. Started by `requests`.
+    #[command(hide = true)]
+    Floor(requests::floor::Options),
+}
 
 fn main() -> ExitCode {
-    let chosen = std::env::args().nth(1).unwrap_or_default();
-    let Some((_, _, run)) = BENCHES.iter().find(|(name, ..)| *name == chosen) else {
-        for (name, what, _) in BENCHES {
-            println!("{name:10} {what}");
-        }
-        return ExitCode::FAILURE;
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.bench {
+        Some(Bench::Commits) => commits::run(),
+        Some(Bench::Requests(options)) => requests::run(options),
+        Some(Bench::Startup(options)) => startup::run(options),
+        Some(Bench::Tokens) => tokens::run(),
+        Some(Bench::Floor(options)) => requests::floor::run(options),
+        None => commits::run()
+            .and_then(|()| tokens::run())
+            .and_then(|()| requests::run(&requests::Options::default()))
+            .and_then(|()| startup::run(&startup::Options::default())),
     };
-    match run() {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("{error}");
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
