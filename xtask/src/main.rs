@@ -86,14 +86,16 @@ fn run(task: Task) -> Result<ExitCode> {
 }
 
 fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    let status = Command::new("cargo")
-        .current_dir(&workspace.root)
-        .args(["run", "--release", "--package", "valv-bench", "--"])
-        .args(arguments)
-        .status()
-        .context("cannot start cargo")?;
-    if !status.success() {
-        bail!("valv-bench ended with {status}");
-    }
-    Ok(())
+    let cargo = |before: &[&str], arguments: &[String]| {
+        let mut command = Command::new("cargo");
+        let status = command.current_dir(&workspace.root).args(before).args(arguments).status();
+        let status = status.context("cannot start cargo")?;
+        if !status.success() {
+            bail!("`cargo {}` ended with {status}", before.join(" "));
+        }
+        Ok(())
+    };
+    // What is measured is the program itself, as users build it.
+    cargo(&["build", "--release", "--package", "valv"], &[])?;
+    cargo(&["run", "--release", "--package", "valv-bench", "--"], arguments)
 }
