@@ -91,13 +91,25 @@ pub fn authorize(
 /// that it may write assignments there; this adds the condition that Azure attaches to the role Key Vault Data
 /// Access Administrator: it hands out data roles only. 403 `ForbiddenByRbac` otherwise.
 pub fn may_assign(caller: &Caller, role: &Role, target: Target<'_>, registry: &Registry) -> Result<()> {
-    const WRITE: &str = "Microsoft.Authorization/roleAssignments/write";
     let allowed = holds(caller, target, registry, |held| {
         held.allows_action(WRITE)
             && (held.id != KEY_VAULT_DATA_ACCESS_ADMINISTRATOR || !role.data_actions.is_empty())
     });
     if allowed { Ok(()) } else { Err(forbidden_by_rbac(caller, WRITE, target)) }
 }
+
+/// May the caller change between roles and access policies in this vault? That gives or takes access to everything
+/// in it, so, as in Azure, it takes the right to assign any role there (azure docs: key-vault/general/rbac-migration);
+/// Key Vault Contributor alone could otherwise let itself in. 403 `ForbiddenByRbac` otherwise.
+pub fn may_change_permission_model(caller: &Caller, vault: &VaultAccess, registry: &Registry) -> Result<()> {
+    let target = Target { vault: Some(vault), object: None };
+    let allowed = holds(caller, target, registry, |held| {
+        held.allows_action(WRITE) && held.id != KEY_VAULT_DATA_ACCESS_ADMINISTRATOR
+    });
+    if allowed { Ok(()) } else { Err(forbidden_by_rbac(caller, WRITE, target)) }
+}
+
+const WRITE: &str = "Microsoft.Authorization/roleAssignments/write";
 
 /// Does the caller, or one of its groups, hold a role that `allows` at a scope that covers the target?
 fn holds(caller: &Caller, target: Target<'_>, registry: &Registry, allows: impl Fn(&Role) -> bool) -> bool {

@@ -77,7 +77,7 @@ mod authenticate;
 pub use authenticate::{Authenticator, AuthenticatorSettings, Caller, Challenge, ExternalIssuer};
 
 mod authorize;
-pub use authorize::{Permit, Target, authorize, may_assign};
+pub use authorize::{Permit, Target, authorize, may_assign, may_change_permission_model};
 
 mod policy;
 pub use policy::{AccessPolicy, VaultAccess};

@@ -406,3 +406,16 @@ fn the_data_access_administrator_hands_out_data_roles_only_and_where_it_holds() 
         assert!(may_assign(&caller(BOB, &[], false), role, here, &administrator).is_err());
     }
 }
+
+#[test]
+fn changing_the_permission_model_takes_the_right_to_assign_any_role() {
+    let vault = vault("vault-one", true);
+    for role in BUILT_IN_ROLES {
+        let registry = Registry {
+            assignments: vec![assignment(role.id, ANN, Scope::Vault { vault: vault.name.clone() })],
+            ..Registry::default()
+        };
+        let may = may_change_permission_model(&caller(ANN, &[], false), &vault, &registry).is_ok();
+        assert_eq!(may, role.name == "Valv Administrator", "{}", role.name);
+    }
+}

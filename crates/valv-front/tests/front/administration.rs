@@ -85,6 +85,38 @@ async fn a_role_is_given_and_taken_away() {
 }
 
 #[tokio::test]
+async fn who_may_administer_something_cannot_let_itself_in_further() {
+    let world = World::new().await;
+    let give = async |by: &str, role: &str, to: &str| {
+        let path = format!("/admin/roleassignments/{}", Uuid::new_v4());
+        let body = json!({"roleDefinition": role, "principalId": to, "scope": "/"});
+        (world.send("PUT", &path, by, body.to_string()).await, path)
+    };
+    let (object, token) = world.stranger().await;
+    give(&world.admin, "Key Vault Data Access Administrator", &object).await.0.expect(200);
+    for role in ["Valv Administrator", "Key Vault Contributor", "Key Vault Data Access Administrator"] {
+        assert_eq!(give(&token, role, &object).await.0.expect(403).code(), "Forbidden");
+    }
+    let (answer, reader) = give(&token, "Key Vault Reader", &object).await;
+    answer.expect(200);
+    world.send("DELETE", &reader, &token, "").await.expect(204);
+    world
+        .send("DELETE", "/admin/roleassignments/00000000-0000-4000-8000-000000000001", &token, "")
+        .await
+        .expect(204);
+    let (answer, contributor) = give(&world.admin, "Key Vault Contributor", &object).await;
+    answer.expect(200);
+    world.send("DELETE", &contributor, &token, "").await.expect(403);
+
+    let policies = json!({"properties": {"enableRbacAuthorization": false}}).to_string();
+    let roles = json!({"properties": {"enableRbacAuthorization": true}}).to_string();
+    world.send("PUT", "/admin/vaults/dev", &token, roles).await.expect(200);
+    world.send("PUT", "/admin/vaults/dev", &token, policies.clone()).await.expect(403);
+    world.send("PUT", "/admin/vaults/mine", &token, policies.clone()).await.expect(200);
+    world.send("PUT", "/admin/vaults/dev", &world.admin, policies).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_client_gets_its_secret_once_and_its_tokens_end_with_it() {
     let world = World::new().await;
     let path = format!("/admin/clients/{}", Uuid::new_v4());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
-use valv_access::{BUILT_IN_ROLES, Permit, Registry, RoleAssignment, Scope};
+use valv_access::{BUILT_IN_ROLES, Permit, Registry, Role, RoleAssignment, Scope, Target, may_assign};
 use valv_model::{Error, ErrorCode, Operation, Result};
 use valv_sealing::RecordKind;
 use zeroize::Zeroizing;
@@ -23,6 +23,7 @@ impl Service {
         assignment: RoleAssignment,
     ) -> Result<RoleAssignment> {
         demand(permit, Operation::RoleAssignmentPut)?;
+        self.check_assigner(permit, assignment.role).await?;
         self.assign(context, assignment).await
     }
 
@@ -42,7 +43,19 @@ impl Service {
         id: &Uuid,
     ) -> Result<()> {
         demand(permit, Operation::RoleAssignmentDelete)?;
+        let (registry, vaults) = self.assignments().await?;
+        let of_vaults = vaults.iter().flat_map(|vault| &vault.state.properties.assignments);
+        if let Some(known) = registry.assignments.iter().chain(of_vaults).find(|known| known.id == *id) {
+            self.check_assigner(permit, known.role).await?;
+        }
         self.unassign(context, *id).await
+    }
+
+    /// Some may hand out certain roles only. An unknown role is refused, or taken away, by what follows.
+    async fn check_assigner(&self, permit: &Permit, role: Uuid) -> Result<()> {
+        let Some(role) = Role::find(role) else { return Ok(()) };
+        let registry = self.look(None).await?.registry;
+        may_assign(permit.caller(), role, Target { vault: None, object: None }, &registry)
     }
 
     pub(crate) async fn assign(

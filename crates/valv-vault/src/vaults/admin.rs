@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use valv_access::Permit;
+use valv_access::{Permit, may_change_permission_model};
 use valv_engine::{GroupId, KeyRange, layout};
 use valv_model::{
     Error, ErrorCode, MAX_TAGS, Operation, Result, RetentionDays, Tags, UnixSeconds, VaultName,
@@ -53,7 +53,12 @@ impl Service {
         put: VaultPut,
     ) -> Result<VaultView> {
         demand(permit, Operation::VaultPut)?;
-        self.put_vault(context, name, put).await
+        let sight = self.look(Some(name)).await?;
+        let model = match &sight.vault {
+            Some(vault) => may_change_permission_model(permit.caller(), &vault.access, &sight.registry),
+            None => Ok(()),
+        };
+        self.put_vault(context, name, put, model).await
     }
 
     /// One vault.
@@ -87,11 +92,13 @@ impl Service {
         self.rotate_data_key(context, vault).await
     }
 
+    /// `model` refuses a change between roles and access policies.
     pub(crate) async fn put_vault(
         &self,
         context: &WriteContext,
         name: &VaultName,
         put: VaultPut,
+        model: Result<()>,
     ) -> Result<VaultView> {
         if let Some(tags) = &put.tags {
             check_tags(tags)?;
@@ -103,8 +110,9 @@ impl Service {
                     None => continue,
                 }
             };
-            let put = put.clone();
-            self.change_vault(&vault, context, Operation::VaultPut, move |state| apply(state, &put)).await?;
+            let (put, model) = (put.clone(), model.clone());
+            let change = move |state: &mut VaultState| apply(state, &put, &model);
+            self.change_vault(&vault, context, Operation::VaultPut, change).await?;
             return self.live(name).await.map(|vault| VaultView::from(&*vault));
         }
         Err(Error::new(
@@ -272,7 +280,7 @@ fn new_properties(settings: &crate::ServiceSettings, put: &VaultPut, now: UnixSe
 }
 
 /// Azure's rules for changing a vault (azure docs: rest/api/keyvault/keyvault/vaults/create-or-update).
-fn apply(state: &mut VaultState, put: &VaultPut) -> Result<()> {
+fn apply(state: &mut VaultState, put: &VaultPut, model: &Result<()>) -> Result<()> {
     let properties = &mut state.properties;
     if properties.deleted.is_some() {
         return Err(Error::new(
@@ -294,7 +302,8 @@ fn apply(state: &mut VaultState, put: &VaultPut) -> Result<()> {
         Some(protect) => properties.purge_protection = protect,
         None => {}
     }
-    if let Some(rbac) = put.rbac {
+    if let Some(rbac) = put.rbac.filter(|rbac| *rbac != properties.rbac) {
+        model.clone()?;
         properties.rbac = rbac;
     }
     if let Some(tags) = &put.tags {
