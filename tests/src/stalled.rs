@@ -21,11 +21,18 @@ pub enum Stall {
     Head,
     /// In the body of a token request, which arrives byte by byte and never ends.
     Body,
+    /// In HTTP/2, after the preface, without a stream.
+    Http2Idle,
+    /// In HTTP/2, in a header block that is begun and never ended.
+    Http2Head,
+    /// Asks again and again, and never reads an answer.
+    Unread,
 }
 
 impl Stall {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Handshake, Self::Idle, Self::Head, Self::Body];
+    pub const ALL: [Self; 7] =
+        [Self::Handshake, Self::Idle, Self::Head, Self::Body, Self::Http2Idle, Self::Http2Head, Self::Unread];
 
     /// Stalls until the server ends it. Returns how long that took and what the server said; panics at the deadline.
     pub async fn wait(self, api: &Api, tenant: &str) -> (Duration, String) {
@@ -55,9 +62,36 @@ impl Stall {
                 stream.write_all(head.as_bytes()).await.expect("a write");
                 until_closed(stream, Some(b'x'), drip).await
             }
+            Self::Http2Idle => {
+                let mut stream = api.connect_http2().await.expect("a connection");
+                stream.write_all(PREFACE).await.expect("a write");
+                until_closed(stream, None, drip).await
+            }
+            Self::Http2Head => {
+                let mut stream = api.connect_http2().await.expect("a connection");
+                stream.write_all(PREFACE).await.expect("a write");
+                // HEADERS of stream 1 with END_STREAM and without END_HEADERS: more is to follow.
+                stream.write_all(&[0, 0, 1, 1, 1, 0, 0, 0, 1, 0x82]).await.expect("a write");
+                until_closed(stream, None, drip).await
+            }
+            Self::Unread => {
+                let mut stream = api.connect().await.expect("a connection");
+                let request = b"GET /secrets?api-version=7.4 HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+                let start = Instant::now();
+                while start.elapsed() < DEADLINE {
+                    // Once the buffers between us are full, this waits; it fails when the server has closed.
+                    if let Ok(Err(_)) = timeout(drip, stream.write_all(&request)).await {
+                        return (start.elapsed(), String::new());
+                    }
+                }
+                panic!("a connection whose answers nobody reads was left open");
+            }
         }
     }
 }
+
+/// What an HTTP/2 connection begins with, and empty settings (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// Sends a byte now and then and reads until the server closes.
 async fn until_closed(
