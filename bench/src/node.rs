@@ -77,6 +77,9 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts one in `dir` and waits until it says that it is ready.
     pub(crate) fn start(program: &Path, dir: &Path) -> Outcome<Self> {
+        let file = dir.join("dev.env");
+        // That of the last start would be taken for the sign that this one is ready.
+        let _ = fs::remove_file(&file);
         let begun = Instant::now();
         let child = Command::new(program)
             .args(["dev", "--port", "0", "--dir"])
@@ -86,7 +89,6 @@ impl Dev {
             .stderr(fs::File::create(dir.with_extension("log"))?)
             .spawn()?;
         let mut process = Process(child);
-        let file = dir.join("dev.env");
         process.until("valv dev", || file.is_file())?;
         let ready_after = begun.elapsed();
         let exports = fs::read_to_string(file)?
