@@ -22,3 +22,6 @@ mod service;
 pub use service::{Service, ServiceSettings, Sight, WriteContext};
 
 pub use valv_sealing::RequestKey;
+
+#[cfg(test)]
+mod testing;

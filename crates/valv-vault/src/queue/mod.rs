@@ -41,6 +41,9 @@ pub(crate) use settle::{Settled, Witness, settle};
 mod state;
 pub use state::State;
 
+#[cfg(test)]
+mod tests;
+
 /// What a change must be able to see. Paths are below the vault's generation, such as `secrets/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Need {

@@ -146,11 +146,11 @@ pub(super) async fn purge(desk: &impl Desk, context: &WriteContext, name: &Objec
         Done::Fresh(progress) => progress,
         Done::Replayed(_) => Progress::More,
     };
-    if progress == Progress::More {
-        if let Err(error) = purge_all(desk, context, name, Purge::Begun).await {
-            // The lifecycle goes on with it.
-            tracing::warn!(name = name.as_str(), %error, "a purge was begun and not finished");
-        }
+    if progress == Progress::More
+        && let Err(error) = purge_all(desk, context, name, Purge::Begun).await
+    {
+        // The lifecycle goes on with it.
+        tracing::warn!(name = name.as_str(), %error, "a purge was begun and not finished");
     }
     Ok(())
 }

@@ -103,7 +103,8 @@ mod tests {
     #[test]
     fn f37_every_limit_holds_at_the_bound_and_not_one_beyond() {
         check_set(&set()).unwrap();
-        let breaks: [(&str, fn(&mut SecretSet)); 8] = [
+        type Break = fn(&mut SecretSet);
+        let breaks: [(&str, Break); 8] = [
             ("25601 bytes", |set| set.value.push('v')),
             ("256 characters", |set| set.content_type.as_mut().unwrap().push('ü')),
             ("16 tags", |set| drop(set.tags.insert("one more".into(), String::new()))),
