@@ -152,3 +152,6 @@ fn log_failure<T>(vault: &Vault, result: Result<T>) {
         tracing::warn!(vault = %vault.state.envelope.name, %error, "a step of the lifecycle failed; the next round tries again");
     }
 }
+
+#[cfg(test)]
+mod tests;
