@@ -4,7 +4,7 @@
 //! commits is looked for in the text of the sources, without comments and tests: it finds the slip, not
 //! the trick.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -40,7 +40,14 @@ pub(crate) fn check(workspace: &Workspace) -> Result<String> {
     slips.extend(barrier(&crates));
     let mut files = 0;
     for package in &workspace.packages {
-        each_source(&package.dir().join("src"), &mut |path, text| {
+        let dir = package.dir().join("src");
+        let mut only_tests = BTreeSet::new();
+        each_source(&dir, &mut |_, text| only_tests.extend(test_modules(text).map(str::to_owned)))?;
+        each_source(&dir, &mut |path, text| {
+            let inside = path.strip_prefix(&dir).unwrap_or(path);
+            if inside.components().any(|part| only_tests.contains(module(Path::new(&part)))) {
+                return;
+            }
             files += 1;
             let shown = path.strip_prefix(&workspace.root).unwrap_or(path).display().to_string();
             slips.extend(source(&package.name, &shown, text));
@@ -139,16 +146,26 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
 
-/// Calls `visit` with each source below `dir`; files that hold only tests are left out.
+/// The modules in files of their own that are compiled for tests only: `#[cfg(test)]`, then `mod name;`.
+fn test_modules(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().zip(text.lines().skip(1));
+    lines.filter(|(attribute, _)| *attribute == "#[cfg(test)]").filter_map(|(_, item)| {
+        let item = item.strip_prefix("pub(crate) ").unwrap_or(item);
+        item.strip_prefix("mod ")?.strip_suffix(';')
+    })
+}
+
+/// The module that a file or folder holds.
+fn module(path: &Path) -> &str {
+    path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
+}
+
+/// Calls `visit` with each source below `dir`.
 fn each_source(dir: &Path, visit: &mut impl FnMut(&Path, &str)) -> Result<()> {
     let listing = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
     let mut paths = listing.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort();
     for path in paths {
-        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-        if stem == "tests" || stem.ends_with("_tests") {
-            continue;
-        }
         if path.is_dir() {
             each_source(&path, visit)?;
         } else if path.extension().is_some_and(|e| e == "rs") {
@@ -211,6 +228,13 @@ mod tests {
             use base64::Engine;\n";
         assert_eq!(places(&source("valv-vault", "v.rs", text)), ["v.rs:1"]);
         assert!(source("valv-sealing", "s.rs", text).is_empty());
+    }
+
+    #[test]
+    fn modules_for_tests_only_are_known_by_their_attribute() {
+        let text = "mod a;\n#[cfg(test)]\nmod b;\n#[cfg(test)]\npub(crate) mod c;\n#[cfg(unix)]\nmod d;\n#[cfg(test)]\nmod e {\n";
+        assert_eq!(test_modules(text).collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(module(Path::new("b.rs")), "b");
     }
 
     #[test]

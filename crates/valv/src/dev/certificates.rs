@@ -98,7 +98,7 @@ fn bundle(dir: &Path) -> Result<Vec<u8>> {
     let ours = bundle_file(dir);
     let mut sources: Vec<PathBuf> = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
         .iter()
-        .filter_map(|name| std::env::var_os(name))
+        .filter_map(std::env::var_os)
         .map(PathBuf::from)
         .filter(|path| !same_file(path, &ours))
         .collect();

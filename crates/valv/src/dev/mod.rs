@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args::DevArgs;
@@ -281,14 +281,13 @@ async fn furnish(dir: &Path, environment: &Environment, node: &mut Node, deadlin
         .as_array()
         .into_iter()
         .flatten()
-        .find(|c| c["clientId"] == Value::from(environment.client_id.as_str()))
+        .find(|c| c["clientId"] == environment.client_id.as_str())
         .and_then(|c| c["objectId"].as_str())
         .ok_or_else(|| Problem::new("the deployment does not know its own first client"))?
         .to_owned();
     let assignments = remote.call(Method::GET, "/admin/roleassignments", None).await?;
     let granted = assignments["value"].as_array().into_iter().flatten().any(|a| {
-        a["principalId"] == Value::from(principal.as_str())
-            && a["roleDefinitionName"] == "Key Vault Administrator"
+        a["principalId"] == principal.as_str() && a["roleDefinitionName"] == "Key Vault Administrator"
     });
     if !granted {
         let path = format!("/admin/roleassignments/{}", uuid::Uuid::new_v4());
