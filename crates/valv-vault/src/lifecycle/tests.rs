@@ -5,7 +5,7 @@ use valv_model::{ErrorCode, Operation};
 use valv_sealing::{Keyring, RootKeys};
 
 use super::*;
-use crate::testing::{World, context, name, plaintext, root_key};
+use crate::testing::{Fault, World, context, name, plaintext, root_key};
 use crate::vaults::VaultPut;
 
 const DAY: i64 = 86_400;
@@ -163,4 +163,53 @@ impl valv_sealing::RootKey for OneKey {
     ) -> Result<zeroize::Zeroizing<[u8; 32]>, valv_sealing::RootKeyError> {
         self.0.current().unwrap(context, wrapped)
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn f02_a_purge_that_a_crash_interrupted_is_finished_by_a_later_round() {
+    let mut world = World::new().await;
+    let (vault, other) = (world.vault("dev").await, world.vault("other").await);
+    write(&world, &other).await;
+    let fill = |state: &State<'_>| {
+        let put = |n: usize| Write::Put {
+            path: format!("secrets/{n:03}"),
+            kind: RecordKind::Secret,
+            plaintext: plaintext(&state.now_ms().to_string()),
+        };
+        Ok(Decision { writes: (0..110).map(put).collect(), version: None })
+    };
+    let change = Change { operation: Operation::SecretSet, needs: Vec::new(), decide: Box::new(fill) };
+    world.service.submit(&vault, &context(), change).await.unwrap();
+    world.service.delete_vault(&context(), &name("dev")).await.unwrap();
+    let (others, whole) = (left_of(&world, &other), left_of(&world, &vault).len());
+    // The purge itself, one step of the removal, and then the process is gone.
+    world.engine.faults.lock().unwrap().extend([Fault::None, Fault::None, Fault::CrashBefore]);
+    world.service.purge_vault(&context(), &name("dev"), Purge::Asked).await.unwrap();
+    crate::testing::until(|| world.engine.faults.lock().unwrap().is_empty()).await;
+    let left = left_of(&world, &vault).len();
+    assert!(left > 1 && left < whole, "{left} of {whole}");
+    world.restart().await;
+    round(&world).await;
+    let left = left_of(&world, &vault);
+    assert!(left.iter().all(|key| key.contains("/log/")) && left.len() == 1, "{left:?}");
+    assert_eq!(left_of(&world, &other), others);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_beyond_its_bounds_is_trimmed_while_the_vault_is_written() {
+    let settings = crate::ServiceSettings { log_commits_max: 50, ..crate::testing::settings() };
+    let world = World::with(settings).await;
+    let vault = world.vault("dev").await;
+    for _ in 0..400 {
+        write(&world, &vault).await;
+    }
+    let logs = || left_of(&world, &vault).into_iter().filter(|key| key.contains("/log/")).count();
+    crate::testing::until(|| logs() <= 150).await;
+    round(&world).await;
+    assert_eq!(logs(), 50);
+    world.clock.advance(2 * 3600);
+    round(&world).await;
+    assert_eq!(logs(), 0, "older than the log's age");
+    write(&world, &vault).await;
+    assert_eq!(logs(), 1);
 }

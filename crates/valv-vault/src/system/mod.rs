@@ -15,6 +15,9 @@ pub(crate) mod registry;
 
 mod root_key;
 
+#[cfg(test)]
+mod tests;
+
 /// A client with a secret that is shown once.
 pub struct NewClient {
     /// `AZURE_CLIENT_ID`.

@@ -23,6 +23,9 @@ pub(crate) use record::VAULT_RECORD_BYTES_MAX;
 mod remove;
 pub(crate) use remove::Purge;
 
+#[cfg(test)]
+mod tests;
+
 /// The sealed body of a vault's record. Unknown fields survive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
