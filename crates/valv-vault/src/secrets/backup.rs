@@ -6,19 +6,15 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use valv_engine::KeyRange;
 use valv_model::{Error, ObjectName, Result};
-use valv_sealing::Keyring;
-use zeroize::Zeroize;
 
 use super::desk::{Desk, Found, damaged};
 use super::limits::{MAX_BACKUP_CHARS, MAX_BACKUP_VERSIONS};
-use super::records::{
-    self, Plaintext, SecretRecord, VersionRecord, live_path, version_path, versions_prefix,
-};
+use super::records::{self, SecretRecord, VersionRecord, live_path, version_path, versions_prefix};
 use super::{errors, version};
 
-/// What every blob begins with, so that a person who finds one knows what it is. Three bytes make four
-/// characters, and it is a multiple of three: the text of every blob begins alike too.
-const PREFIX: &[u8] = b"Valv secret backup, sealed: ";
+/// What every blob begins with, so that a person who finds one knows what it is. It is a multiple of three
+/// bytes long, which base64 makes four characters of: the text of every blob begins alike too.
+const PREFIX: &[u8] = b"Valv secret backup, sealed:";
 
 /// Padding may be there or not: clients decode the text and encode it again, each in its own way.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
@@ -140,7 +136,7 @@ pub(super) fn unwrap(blob: &str) -> Result<Vec<u8>> {
 }
 
 /// Reads the inside of a blob and checks that a secret can be made of it.
-pub(super) fn read(plaintext: &Plaintext) -> Result<Backup> {
+pub(super) fn read(plaintext: &[u8]) -> Result<Backup> {
     let backup: Backup = records::decode(plaintext).map_err(errors::malformed_backup)?;
     records::known(backup.v).map_err(errors::malformed_backup)?;
     let ascending = backup.versions.windows(2).all(|pair| match pair {
@@ -152,13 +148,4 @@ pub(super) fn read(plaintext: &Plaintext) -> Result<Backup> {
     } else {
         Err(errors::malformed_backup("its versions are not those of one secret"))
     }
-}
-
-/// Opens a blob of any bytes and forgets what is inside, for fuzzing.
-pub fn open_any(keyring: &Keyring, blob: &str) -> Result<()> {
-    let sealed = unwrap(blob)?;
-    let mut plaintext = super::desk::open_backup(keyring, &sealed)?;
-    let read = read(&plaintext).map(drop);
-    plaintext.zeroize();
-    read
 }

@@ -17,7 +17,6 @@ mod desk;
 use desk::Live;
 
 mod records;
-pub use records::decode_any;
 
 mod errors;
 
@@ -35,7 +34,6 @@ mod list;
 mod delete;
 
 mod backup;
-pub use backup::open_any;
 
 mod restore;
 
@@ -44,6 +42,9 @@ mod lifecycle;
 pub use lifecycle::Tidied;
 #[allow(unused_imports, reason = "the service's round is being written")]
 pub(crate) use lifecycle::lifecycle;
+
+mod fuzzing;
+pub use fuzzing::{decode_any, open_any};
 
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,9 @@ fn keyring() -> &'static Keyring {
     })
 }
 
+/// What happens before the n-th read or commit of a test's operation.
+type Meddle = Box<dyn Fn(usize, &Bench) + Send + Sync>;
+
 pub(super) struct Bench {
     pub(super) vault: VaultState,
     pub(super) records: Mutex<BTreeMap<String, Plaintext>>,
@@ -42,6 +45,8 @@ pub(super) struct Bench {
     /// The steps that will be taken before the rest is refused.
     pub(super) budget: AtomicUsize,
     pub(super) commits: AtomicUsize,
+    calls: AtomicUsize,
+    meddle: Mutex<Option<Meddle>>,
 }
 
 pub(super) fn name(text: &str) -> ObjectName {
@@ -97,11 +102,35 @@ impl Bench {
             now_ms: AtomicI64::new(START * 1000),
             budget: AtomicUsize::new(usize::MAX),
             commits: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
+            meddle: Mutex::default(),
         }
     }
 
     pub(super) fn advance(&self, seconds: i64) {
         self.now_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// Runs an operation, while somebody else does things before its reads and commits, counted from 0.
+    pub(super) fn meddled<T>(
+        &self,
+        meddle: impl Fn(usize, &Self) + Send + Sync + 'static,
+        operation: impl FnOnce(&Self) -> T,
+    ) -> T {
+        self.calls.store(0, Ordering::SeqCst);
+        *self.meddle.lock().unwrap() = Some(Box::new(meddle));
+        let result = operation(self);
+        *self.meddle.lock().unwrap() = None;
+        result
+    }
+
+    fn meddle(&self) {
+        // Somebody else is another thread, and is not meddled with.
+        let Ok(mut guard) = self.meddle.try_lock() else { return };
+        if let Some(meddle) = guard.as_mut() {
+            let at = self.calls.fetch_add(1, Ordering::SeqCst);
+            std::thread::scope(|scope| scope.spawn(|| meddle(at, self)).join().unwrap());
+        }
     }
 
     pub(super) fn now(&self) -> UnixSeconds {
@@ -169,7 +198,7 @@ impl Bench {
         run(super::super::lifecycle::round(self, self.now())).unwrap()
     }
     pub(super) fn open_any(&self, blob: &str) -> Result<()> {
-        backup::open_any(keyring(), blob)
+        super::super::open_any(keyring(), blob)
     }
 }
 
@@ -220,6 +249,7 @@ impl Desk for Bench {
     }
 
     async fn read(&self, ranges: Vec<KeyRange>) -> Result<Vec<Vec<Found>>> {
+        self.meddle();
         let records = self.records.lock().unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let found = |(path, record): (&String, &Plaintext)| Found {
@@ -244,6 +274,7 @@ impl Desk for Bench {
     }
 
     async fn submit<T: Send + 'static>(&self, context: &WriteContext, step: Step<T>) -> Result<Done<T>> {
+        self.meddle();
         if let Some(RequestKey(key)) = context.request
             && let Some(committed) = self.requests.lock().unwrap().get(&key)
         {

@@ -169,6 +169,40 @@ fn f02_an_interrupted_restore_is_not_seen_and_is_taken_up_again_or_removed() {
 }
 
 #[test]
+fn a_restore_that_was_removed_while_it_stood_still_shows_nothing() {
+    let (bench, n) = (Bench::new(), name("a"));
+    for at in 0..130 {
+        bench.set(&n, value(&at.to_string())).unwrap();
+    }
+    let blob = bench.backup(&n).unwrap();
+    bench.delete(&n).unwrap();
+    bench.purge(&n).unwrap();
+    for late in 1..3 {
+        let between = move |commit, bench: &Bench| {
+            if commit == late {
+                bench.advance(600);
+                assert_eq!(bench.round(), Tidied { purged: 1, failed: 0 });
+                bench.set(&name("b"), value("v")).unwrap();
+            }
+        };
+        let error = bench.meddled(between, |bench| bench.restore(&blob)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::ServiceUnavailable);
+        assert!(bench.paths().iter().all(|path| !path.contains("/A")), "{:?}", bench.paths());
+    }
+    // Two at once: one of them ends it, and both tell of one secret.
+    let again = blob.clone();
+    let between = move |commit, bench: &Bench| {
+        if commit == 1 {
+            bench.restore(&again).unwrap();
+        }
+    };
+    let error = bench.meddled(between, |bench| bench.restore(&blob)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert_eq!(bench.list_versions(&n, &all()).unwrap().items.len(), 25);
+    assert_eq!(*bench.get(&n, None).unwrap().value, "129");
+}
+
+#[test]
 fn f36_a_damaged_record_takes_no_neighbour_down() {
     let bench = Bench::new();
     for text in ["a", "b", "c"] {
@@ -208,7 +242,7 @@ fn a_changed_backup_is_corrupt_at_every_byte() {
     let blob = bench.backup(&n).unwrap();
     bench.delete(&n).unwrap();
     bench.purge(&n).unwrap();
-    assert!(blob.starts_with("VmFsdiBzZWNyZXQgYmFja3VwLCBzZWFsZWQ6I"));
+    assert!(blob.starts_with("VmFsdiBzZWNyZXQgYmFja3VwLCBzZWFsZWQ6"));
     let corrupt = |blob: &str, what: &str| {
         let error = bench.restore(blob).err().unwrap_or_else(|| panic!("{what} was restored"));
         assert_eq!(
@@ -236,6 +270,49 @@ fn a_changed_backup_is_corrupt_at_every_byte() {
     bench.restore(&padded).unwrap();
     let error = bench.restore(&"A".repeat(MAX_BACKUP_CHARS + 1)).unwrap_err();
     assert_eq!(error.code, ErrorCode::BadParameter);
+}
+
+#[test]
+fn a_backup_shows_one_moment_although_it_reads_many_times() {
+    let (bench, n) = (Bench::new(), name("a"));
+    let versions: Vec<VersionId> =
+        (0..60).map(|at| bench.set(&n, value(&at.to_string())).unwrap().item.version).collect();
+    let (first, last) = (versions[0].clone(), versions[59].clone());
+    let mark = move |bench: &Bench, which: &VersionId| {
+        let update = SecretUpdate { content_type: Some("marked".into()), ..SecretUpdate::default() };
+        bench.update(&name("a"), Some(which), update).unwrap();
+    };
+    let between = move |read, bench: &Bench| {
+        if read == 1 {
+            mark(bench, &first);
+            mark(bench, &last);
+        }
+    };
+    let blob = bench.meddled(between, |bench| bench.backup(&n)).unwrap();
+    let elsewhere = Bench::new();
+    elsewhere.restore(&blob).unwrap();
+    let marked = |which: &VersionId| elsewhere.get(&n, Some(which)).unwrap().item.content_type.is_some();
+    assert_eq!((marked(&versions[0]), marked(&versions[59])), (true, true), "not one moment");
+
+    // One that is changed before every read has no such moment.
+    let busy = versions[30].clone();
+    let error = bench.meddled(move |_, bench| mark(bench, &busy), |bench| bench.backup(&n)).unwrap_err();
+    assert_eq!(error.code, ErrorCode::ServiceUnavailable);
+}
+
+#[test]
+fn a_round_goes_through_all_that_is_deleted() {
+    let bench = Bench::new();
+    for at in 0..250 {
+        let n = name(&format!("s{at}"));
+        bench.set(&n, value("v")).unwrap();
+        bench.delete(&n).unwrap();
+    }
+    // A damaged one in the way stays and is told of.
+    bench.records.lock().unwrap().insert("deletedsecrets/S1".into(), Zeroizing::new(b"damaged".to_vec()));
+    bench.advance(7 * 86_400);
+    assert_eq!(bench.round(), Tidied { purged: 249, failed: 1 });
+    assert_eq!(bench.paths().len(), 2);
 }
 
 #[test]

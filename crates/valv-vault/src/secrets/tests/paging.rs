@@ -41,7 +41,10 @@ proptest! {
             bench.set(&name(text), value("v")).unwrap();
             spelled.entry(text.to_ascii_uppercase()).or_insert_with(|| text.clone());
         }
-        prop_assert_eq!(pages(&bench, max, |_| {}), spelled.keys().cloned().collect::<Vec<_>>());
+        let mut turns = 0;
+        prop_assert_eq!(pages(&bench, max, |_| turns += 1), spelled.keys().cloned().collect::<Vec<_>>());
+        // The last page says that it is the last one.
+        prop_assert_eq!(turns, spelled.len().div_ceil(max).saturating_sub(1));
         for item in bench.list(&all()).unwrap().items {
             prop_assert_eq!(item.name.as_str(), &spelled[&item.name.upper()]);
         }

@@ -81,6 +81,10 @@ fn an_update_keeps_what_it_does_not_name_and_the_list_follows() {
 fn a_disabled_secret_is_listed_and_not_read_and_dates_are_advisory() {
     let (bench, n) = (Bench::new(), name("a"));
     let mut made = value("v");
+    made.attributes.enabled = Some(false);
+    assert!(!bench.set(&n, made).unwrap().item.attributes.enabled);
+    assert!(bench.get(&n, None).is_err());
+    let mut made = value("v");
     made.attributes = AttributesPatch {
         enabled: None,
         nbf: Some(UnixSeconds(START + 1000)),
@@ -92,7 +96,7 @@ fn a_disabled_secret_is_listed_and_not_read_and_dates_are_advisory() {
     let words = "Operation get is not allowed on a disabled secret.";
     refused(bench.get(&n, None), ErrorCode::Forbidden, Some(InnerCode::SecretDisabled), words);
     assert_eq!(bench.list(&all()).unwrap().items.len(), 1);
-    assert_eq!(bench.list_versions(&n, &all()).unwrap().items.len(), 1);
+    assert_eq!(bench.list_versions(&n, &all()).unwrap().items.len(), 2);
     bench.delete(&n).unwrap();
     refused(bench.get_deleted(&n), ErrorCode::Forbidden, Some(InnerCode::SecretDisabled), words);
     assert_eq!(bench.list_deleted(&all()).unwrap().items.len(), 1);
