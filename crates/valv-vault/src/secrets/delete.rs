@@ -119,7 +119,6 @@ fn decide_recover(view: &dyn View, name: &ObjectName) -> Result<(Decision, Secre
 
 /// Why a secret may be purged.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "the service's round is being written")]
 pub(super) enum Purge {
     /// Somebody asked, and the vault must allow it.
     Asked,

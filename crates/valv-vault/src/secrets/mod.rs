@@ -37,10 +37,8 @@ mod backup;
 
 mod restore;
 
-#[allow(dead_code, reason = "the service's round is being written")]
 mod lifecycle;
 pub use lifecycle::Tidied;
-#[allow(unused_imports, reason = "the service's round is being written")]
 pub(crate) use lifecycle::lifecycle;
 
 mod fuzzing;

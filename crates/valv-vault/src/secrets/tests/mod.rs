@@ -1,7 +1,8 @@
-//! The secrets' operations over records in memory, and against a model.
+//! The secrets' operations over records in memory, against a model, and over a whole service.
 
 mod bench;
 mod faults;
 mod model;
 mod paging;
+mod whole;
 mod words;
