@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
 
 mod arrows;
+#[cfg(test)]
+mod documents;
 mod operations;
 mod planted;
 mod test;

@@ -38,7 +38,11 @@ const PLANES: &[(ObjectType, &str, &str)] = &[
     (ObjectType::Vault, "Vaults", "Administration of vaults, at any of the deployment's hosts."),
     (ObjectType::Deployment, "Deployment", "Administration of clients, role assignments and the root key."),
     (ObjectType::Token, "Tokens", "What MSAL and azure-identity ask for; answered by the built-in issuer."),
-    (ObjectType::Service, "Service", "For monitoring."),
+    (
+        ObjectType::Service,
+        "Service",
+        "For monitoring: on the listener `listen.health` only, plain HTTP on a loopback address.",
+    ),
 ];
 
 fn page(table: &[Spec]) -> String {

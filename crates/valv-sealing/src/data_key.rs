@@ -97,8 +97,8 @@ pub enum SealError {
 /// The unwrapped data keys of one vault.
 ///
 /// A data key seals at most 2^32 records, because its nonces are random (NIST SP 800-38D, section 8.3).
-/// At a thousand writes a second that is 49 days of writing without a pause: a vault's data key is
-/// rotated well before, by time.
+/// At a thousand records a second that is 49 days of writing without a pause. Nothing counts them or rotates
+/// the key by itself: docs/deploy.md tells the operator when to.
 pub struct DataKeys {
     vault: VaultId,
     /// Ascending by number, never empty; the last one seals.

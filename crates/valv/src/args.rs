@@ -179,7 +179,7 @@ pub enum ClientCommand {
         #[arg(long, value_name = "CLIENT_ID")]
         to: Option<String>,
         /// The secret stops working after so many days (default: never).
-        #[arg(long, value_name = "DAYS")]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         expires_in_days: Option<u32>,
         #[command(flatten)]
         target: Target,
@@ -265,4 +265,102 @@ pub enum KeyCommand {
         #[command(flatten)]
         target: Target,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    const PAGES: [&str; 13] = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/admin-api.md",
+        "docs/compatibility.md",
+        "docs/deploy.md",
+        "docs/faults.md",
+        "docs/identity.md",
+        "docs/operations.md",
+        "docs/performance.md",
+        "crates/valv/valv.example.toml",
+    ];
+
+    #[test]
+    fn every_command_that_a_document_shows_is_accepted() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut shown = 0;
+        for page in PAGES {
+            let text = fs::read_to_string(root.join(page)).unwrap();
+            for command in lines(&text).chain(spans(&text)) {
+                accepted(page, command);
+                shown += 1;
+            }
+        }
+        assert!(shown >= 20, "only {shown} commands were found");
+    }
+
+    #[test]
+    fn every_example_in_a_help_text_is_accepted() {
+        let mut commands = vec![Args::command()];
+        let mut shown = 0;
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for example in lines(&help) {
+                accepted(command.get_name(), example);
+                shown += 1;
+            }
+        }
+        assert!(shown >= 20, "only {shown} examples were found");
+    }
+
+    /// Lines that are a command, as in a shell block. What follows `#` or many spaces is about it.
+    fn lines(text: &str) -> impl Iterator<Item = &str> {
+        text.lines().map(str::trim).filter_map(command).map(|line| {
+            let line = line.split_once(" #").map_or(line, |(before, _)| before);
+            line.split_once("   ").map_or(line, |(before, _)| before)
+        })
+    }
+
+    /// Commands in a sentence: code that begins with the program's name and holds more than its subcommand.
+    /// A list of subcommands is not a command.
+    fn spans(text: &str) -> impl Iterator<Item = &str> {
+        let whole = |span: &&str| span.split(' ').any(|word| word.starts_with("--")) && !span.contains('\n');
+        text.split('`').skip(1).step_by(2).filter(whole).filter_map(command)
+    }
+
+    /// What is behind the program's name, however it is started.
+    fn command(line: &str) -> Option<&str> {
+        line.strip_prefix("valv ").or_else(|| line.strip_prefix("cargo run --release -- "))
+    }
+
+    fn accepted(place: &str, command: &str) {
+        let parsed = Args::try_parse_from(std::iter::once("valv".to_owned()).chain(words(command)));
+        if let Err(error) = parsed
+            && error.kind() != clap::error::ErrorKind::DisplayHelp
+        {
+            panic!("{place} shows `valv {command}`, which is refused: {error}");
+        }
+    }
+
+    /// Words as a shell splits them; of quotes only the double ones.
+    fn words(command: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        for (at, part) in command.split('"').enumerate() {
+            let mut pieces = if at % 2 == 1 { vec![part] } else { part.split(' ').collect() }.into_iter();
+            if let (Some(first), Some(last)) = (pieces.next(), words.last_mut()) {
+                last.push_str(first);
+            }
+            words.extend(pieces.map(str::to_owned));
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
 }

@@ -130,8 +130,12 @@ impl Remote {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Value)> {
         let unreachable = |why: String| {
-            Problem::new(format!("{} does not answer: {why}", self.url))
-                .way_out("is `valv dev` (or `valv serve`) running? --dir or --config names the deployment")
+            let way_out = if why.contains("certificate") {
+                "for a certificate of your own CA, export SSL_CERT_FILE with the file of the CA's certificate (PEM)"
+            } else {
+                "is `valv dev` (or `valv serve`) running? --dir or --config names the deployment"
+            };
+            Problem::new(format!("{} does not answer: {why}", self.url)).way_out(way_out)
         };
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|e| unreachable(with_causes(&e)))?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client;
 use crate::args::AccessCommand;
-use crate::output::{Problem, Result, line, table};
+use crate::output::{Problem, Result, line, progress, table};
 use crate::remote::{Credentials, Remote, segment};
 
 /// Runs one of them.
@@ -36,7 +36,17 @@ pub async fn run(command: AccessCommand) -> Result<()> {
                         .way_out("name a role with --role, or words with --vault and --secrets; `valv access grant --help` has examples"));
                 }
             };
-            if target.json { line(answer) } else { line(format!("Granted to {who} ({principal}).")) }
+            let policy_unused = answer["properties"]["enableRbacAuthorization"] == true;
+            if target.json {
+                line(answer)
+            } else {
+                line(format!("Granted to {who} ({principal})."))
+            }
+            if policy_unused {
+                progress(
+                    "This vault uses roles, so that its access policies decide nothing; grant a role with --role.",
+                );
+            }
         }
         AccessCommand::Revoke { who, vault, target } => {
             let remote = Remote::sign_in(&Credentials::of(&target)?).await?;

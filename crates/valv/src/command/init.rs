@@ -41,6 +41,13 @@ pub fn init(config: &Path) -> Result<NewClient> {
         ))
         .way_out("use it with `valv serve`, or name another file in store.path"));
     }
+    let folder = config.store.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Problem::usage(format!("there is no folder {} for the store", folder.display()))
+            .way_out(
+                "make it, owned by the user that runs `valv serve`, or name another file in store.path",
+            ));
+    }
     let root_keys = RootKeys::load(&config.root_key_sources()).map_err(|e| Problem::usage(e.to_string()))?;
     let root_key_record = Bytes::from(root_keys.current().id().0.clone());
     let unfinished = config.store.with_extension("unfinished");

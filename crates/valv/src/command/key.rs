@@ -36,7 +36,8 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<()> {
                 "name another file, or move this one to a safe place if you are sure that nothing needs it",
             )
         }
-        _ => Problem::new(format!("{} cannot be written: {e}", path.display())),
+        _ => Problem::new(format!("{} cannot be written: {e}", path.display()))
+            .way_out("name a file in a folder that exists and that you may write to"),
     };
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;

@@ -47,6 +47,7 @@ pub async fn run(command: VaultCommand) -> Result<()> {
         return Ok(());
     }
     match &command {
+        C::List { deleted: true, .. } => list_deleted(&answer),
         C::List { .. } => list(&answer),
         C::Create { .. } | C::Show { .. } | C::Recover { .. } => show(&answer),
         C::Delete { name, .. } => {
@@ -66,6 +67,24 @@ fn list(answer: &Value) {
     };
     let rows = answer["value"].as_array().into_iter().flatten().map(row);
     table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>());
+}
+
+fn list_deleted(answer: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let heading = ["NAME", "REGION", "DELETED", "PURGED BY ITSELF", "PURGE PROTECTION"];
+    let row = |vault: &Value| {
+        let properties = &vault["properties"];
+        let protected = if properties["purgeProtectionEnabled"] == json!(true) { "on" } else { "off" };
+        vec![
+            text(&vault["name"]),
+            text(&properties["location"]),
+            text(&properties["deletionDate"]),
+            text(&properties["scheduledPurgeDate"]),
+            protected.to_owned(),
+        ]
+    };
+    let rows = answer["value"].as_array().into_iter().flatten().map(row);
+    table(&std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>());
 }
 
 fn show(vault: &Value) {

@@ -139,7 +139,7 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
     let health = file.listen.health.as_deref().and_then(|address| {
         let address = found.take("listen.health", one_address(address))?;
         if !address.ip().is_loopback() {
-            found.0.push(format!("listen.health: {address} is not a loopback address; metrics are served there without a token and without TLS, so only loopback is possible (/healthz and /readyz answer on the HTTPS port too)"));
+            found.0.push(format!("listen.health: {address} is not a loopback address; metrics are served there without a token and without TLS, so only loopback is possible"));
         }
         Some(address)
     });
