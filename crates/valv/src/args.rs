@@ -338,6 +338,7 @@ mod tests {
 
     /// What is behind the program's name, however it is started.
     fn command(line: &str) -> Option<&str> {
+        let line = line.strip_prefix("runuser -u valv -- ").unwrap_or(line);
         line.strip_prefix("valv ").or_else(|| line.strip_prefix("cargo run --release -- "))
     }
 
