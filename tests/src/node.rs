@@ -41,9 +41,9 @@ pub struct Node {
     pub limits: String,
     /// Added to its section `[store]`.
     pub store_settings: String,
-    /// Root key files, in the order of the configuration.
+    /// Root key files, or whole sources in TOML (`{ .. }`), in the order of the configuration.
     pub root_keys: Vec<String>,
-    /// Environment of `serve`.
+    /// Environment of `init` and `serve`.
     pub variables: Vec<(String, String)>,
     /// What `serve` is started by, such as `strace -f ...`; empty: directly.
     pub wrapper: Vec<String>,
@@ -143,7 +143,9 @@ impl Node {
     /// Runs `valv init` and keeps the client it prints.
     pub fn init(&mut self) {
         self.configure();
-        let output = self.command(&["init", "--config", "valv.toml"]).output().expect("valv runs");
+        let variables = self.variables.iter().map(|(n, v)| (n, v));
+        let init = &mut self.command(&["init", "--config", "valv.toml"]);
+        let output = init.envs(variables).output().expect("valv runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "valv init: {}", String::from_utf8_lossy(&output.stderr));
         let value = |name: &str| {
@@ -213,7 +215,11 @@ impl Node {
     /// Writes the configuration from the node's fields.
     pub fn configure(&self) {
         let (port, health) = (self.port, self.health_port);
-        let keys: Vec<String> = self.root_keys.iter().map(|k| format!("{{ file = \"{k}\" }}")).collect();
+        let source = |key: &String| match key.starts_with('{') {
+            true => key.clone(),
+            false => format!("{{ file = \"{key}\" }}"),
+        };
+        let keys: Vec<String> = self.root_keys.iter().map(source).collect();
         let text = format!(
             "region = \"eastus\"\ntenant_id = \"{TENANT}\"\ndomain = \"{DOMAIN}\"\ndefault_vault = \"{VAULT}\"\n\
              [store]\npath = \"{store}\"\n{store_settings}\

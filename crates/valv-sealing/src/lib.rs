@@ -26,6 +26,6 @@ mod records;
 pub use records::{Chain, DecodeError, Head, LogRecord, Outcome, RequestKey, VaultEnvelope};
 
 mod root_key;
-pub use root_key::{RootKey, RootKeyError, RootKeyId, RootKeySource, RootKeys};
+pub use root_key::{PinSource, RootKey, RootKeyError, RootKeyId, RootKeySource, RootKeys};
 
 mod cipher;

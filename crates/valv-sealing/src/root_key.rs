@@ -3,12 +3,15 @@
 mod error;
 mod file;
 mod software;
+mod token;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
 pub use error::RootKeyError;
 use serde::{Deserialize, Serialize};
 use software::SoftwareKey;
+pub use token::PinSource;
+use token::TokenKey;
 use zeroize::Zeroizing;
 
 /// Tells root keys apart without telling anything about them: 16 hexadecimal digits.
@@ -43,14 +46,28 @@ pub enum RootKeySource {
         /// The line.
         line: Zeroizing<String>,
     },
+    /// An AES key of 256 bits in a PKCS#11 token. It wraps there; it is never in this process.
+    Token {
+        /// The token's PKCS#11 module, a shared library.
+        module: PathBuf,
+        /// The token's label.
+        token: String,
+        /// The key's label (CKA_LABEL).
+        key: String,
+        /// The token's user PIN.
+        pin: PinSource,
+    },
 }
 
 impl RootKeySource {
-    fn load(&self) -> Result<SoftwareKey, RootKeyError> {
-        match self {
-            Self::File(path) => SoftwareKey::parse(&file::read(path)?, self),
-            Self::Text { line, .. } => SoftwareKey::parse(line, self),
-        }
+    fn load(&self) -> Result<Arc<dyn RootKey>, RootKeyError> {
+        Ok(match self {
+            Self::File(path) => Arc::new(SoftwareKey::parse(&file::read(path)?, self)?),
+            Self::Text { line, .. } => Arc::new(SoftwareKey::parse(line, self)?),
+            Self::Token { module, token, key, pin } => {
+                Arc::new(TokenKey::open(module, token, key, pin, self.to_string())?)
+            }
+        })
     }
 }
 
@@ -60,6 +77,9 @@ impl fmt::Display for RootKeySource {
         match self {
             Self::File(path) => write!(f, "the root key file {}", path.display()),
             Self::Text { variable, .. } => write!(f, "the root key in the environment variable {variable}"),
+            Self::Token { token, key, .. } => {
+                write!(f, "the root key '{key}' in the PKCS#11 token '{token}'")
+            }
         }
     }
 }
@@ -80,7 +100,7 @@ pub struct RootKeys {
 impl RootKeys {
     /// Loads keys; the first is the current one.
     pub fn load(sources: &[RootKeySource]) -> Result<Self, RootKeyError> {
-        let mut keys: Vec<SoftwareKey> = Vec::with_capacity(sources.len());
+        let mut keys: Vec<Arc<dyn RootKey>> = Vec::with_capacity(sources.len());
         for source in sources {
             let key = source.load()?;
             if let Some(first) = keys.iter().position(|other| other.id() == key.id()) {
@@ -91,7 +111,7 @@ impl RootKeys {
             }
             keys.push(key);
         }
-        Self::new(keys.into_iter().map(|key| Arc::new(key) as Arc<dyn RootKey>).collect())
+        Self::new(keys)
     }
 
     /// Of keys that are at hand, such as a token's; the first is the current one.
@@ -135,4 +155,8 @@ impl fmt::Debug for RootKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.ids()).finish()
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

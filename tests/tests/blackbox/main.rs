@@ -15,6 +15,7 @@ mod sdk_js;
 mod sdk_python;
 mod sdk_rust;
 mod stalled;
+mod token;
 mod wire;
 
 use serde_json::json;

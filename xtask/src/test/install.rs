@@ -30,6 +30,13 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "faketime", probe: &["faketime", "--version"], why: "tests move a node's clock" },
     Package { name: "strace", probe: &["strace", "--version"], why: "tests make system calls fail" },
+    Package { name: "softhsm2", probe: &["softhsm2-util", "--version"], why: "root keys in a PKCS#11 token" },
+    Package {
+        name: "opensc",
+        // Its other commands need a module, or end with an error.
+        probe: &["sh", "-c", "command -v pkcs11-tool"],
+        why: "it makes keys in a PKCS#11 token",
+    },
     Package {
         name: "python3-venv",
         probe: &["python3", "-c", "import venv, ensurepip"],

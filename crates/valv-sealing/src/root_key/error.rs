@@ -9,7 +9,7 @@ use super::RootKeyId;
 pub enum RootKeyError {
     /// The configuration names no root key.
     #[error(
-        "no root key is configured; name the file that `valv key generate` wrote, or the environment variable that holds its line"
+        "no root key is configured; name the file that `valv key generate` wrote, the environment variable that holds its line, or a PKCS#11 token"
     )]
     NotConfigured,
     /// The file is not there.
@@ -69,6 +69,22 @@ pub enum RootKeyError {
     /// A token does not do its work.
     #[error("the root key's token does not answer: {0}; check that it is connected and logged in")]
     Token(String),
+    /// A token, or the key in it, cannot be used.
+    #[error("{from} cannot be used: {problem}")]
+    TokenUnusable {
+        /// The key and its token.
+        from: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A token's PIN is not to be had.
+    #[error("{from} {problem}")]
+    PinUnusable {
+        /// The file or variable.
+        from: String,
+        /// What is wrong with it and what to do; never quotes it.
+        problem: String,
+    },
     /// The store's data keys are wrapped under a root key that is not configured.
     #[error(
         "the store's data keys are wrapped under root key {store}, but the configured root key is {}; {RESTORE}",

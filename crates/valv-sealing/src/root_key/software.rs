@@ -6,7 +6,7 @@ use aws_lc_rs::{digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use super::{RootKey, RootKeyError, RootKeyId, RootKeySource};
+use super::{RootKey, RootKeyError, RootKeyId, RootKeySource, hex};
 use crate::cipher::Cipher;
 
 /// How a root key's line begins; the number is the format's.
@@ -99,8 +99,4 @@ fn check_sum(encoded: &str) -> String {
     sum.update(PREFIX.as_bytes());
     sum.update(encoded.as_bytes());
     hex(&sum.finish().as_ref()[..4])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 use valv_access::ExternalIssuer;
 use valv_model::{ClientId, RegionName, TenantId, VaultName};
-use valv_sealing::RootKeySource;
+use valv_sealing::{PinSource, RootKeySource};
 use zeroize::Zeroizing;
 
 use super::file::{self, File};
@@ -68,6 +68,13 @@ pub struct ManagedIdentity {
 pub enum RootKeyPlace {
     File(PathBuf),
     Variable(String),
+    Token { module: PathBuf, token: String, key: String, pin: PinPlace },
+}
+
+/// Where a token's PIN is to be found.
+pub enum PinPlace {
+    File(PathBuf),
+    Variable(String),
 }
 
 impl Config {
@@ -77,9 +84,19 @@ impl Config {
             .iter()
             .map(|place| match place {
                 RootKeyPlace::File(path) => RootKeySource::File(path.clone()),
-                RootKeyPlace::Variable(name) => RootKeySource::Text {
-                    variable: name.clone(),
-                    line: Zeroizing::new(std::env::var(name).unwrap_or_default()),
+                RootKeyPlace::Variable(name) => {
+                    RootKeySource::Text { variable: name.clone(), line: variable(name) }
+                }
+                RootKeyPlace::Token { module, token, key, pin } => RootKeySource::Token {
+                    module: module.clone(),
+                    token: token.clone(),
+                    key: key.clone(),
+                    pin: match pin {
+                        PinPlace::File(path) => PinSource::File(path.clone()),
+                        PinPlace::Variable(name) => {
+                            PinSource::Text { variable: name.clone(), pin: variable(name) }
+                        }
+                    },
                 },
             })
             .collect()
@@ -89,6 +106,11 @@ impl Config {
     pub fn resource(&self) -> String {
         format!("https://{}{}", self.domain, port_suffix(self.public_port))
     }
+}
+
+/// An environment variable that holds a secret; empty if it is not set.
+fn variable(name: &str) -> Zeroizing<String> {
+    Zeroizing::new(std::env::var(name).unwrap_or_default())
 }
 
 fn port_suffix(port: u16) -> String {
@@ -239,15 +261,34 @@ fn check_root_keys(given: &file::RootKey, base: &Path, found: &mut Mistakes) -> 
     if given.sources.is_empty() {
         found.0.push("root_key.sources: is empty; make a key with `valv key generate --out root.key` and name it: sources = [{ file = \"root.key\" }]".to_owned());
     }
-    let mut places = Vec::new();
-    for (at, source) in given.sources.iter().enumerate() {
-        match (&source.file, &source.variable) {
-            (Some(path), None) => places.push(RootKeyPlace::File(base.join(path))),
-            (None, Some(name)) => places.push(RootKeyPlace::Variable(name.clone())),
-            _ => found.0.push(format!("root_key.sources[{at}]: needs either file or variable")),
+    let sources = given.sources.iter().enumerate();
+    sources
+        .filter_map(|(at, source)| found.take(&format!("root_key.sources[{at}]"), one_source(source, base)))
+        .collect()
+}
+
+fn one_source(source: &file::RootKeySource, base: &Path) -> Result<RootKeyPlace, String> {
+    let file::RootKeySource { file, variable, pkcs11, token, key, pin_variable, pin_file } = source;
+    let of_token =
+        [token.is_some(), key.is_some(), pin_variable.is_some(), pin_file.is_some()].contains(&true);
+    match (file, variable, pkcs11) {
+        (Some(path), None, None) if !of_token => Ok(RootKeyPlace::File(base.join(path))),
+        (None, Some(name), None) if !of_token => Ok(RootKeyPlace::Variable(name.clone())),
+        (None, None, Some(module)) => {
+            let pin = match (pin_variable, pin_file) {
+                (Some(name), None) => PinPlace::Variable(name.clone()),
+                (None, Some(path)) => PinPlace::File(base.join(path)),
+                _ => return Err("pkcs11 needs either pin_variable or pin_file".to_owned()),
+            };
+            let (Some(token), Some(key)) = (token.clone(), key.clone()) else {
+                return Err(
+                    "pkcs11 needs token and key, the labels of the token and of the key in it".to_owned()
+                );
+            };
+            Ok(RootKeyPlace::Token { module: base.join(module), token, key, pin })
         }
+        _ => Err("needs either file or variable, or pkcs11 with token, key and a PIN".to_owned()),
     }
-    places
 }
 
 fn check_addresses(given: &file::Listen, found: &mut Mistakes) -> Vec<SocketAddr> {

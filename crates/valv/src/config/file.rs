@@ -50,6 +50,11 @@ pub struct RootKey {
 pub struct RootKeySource {
     pub file: Option<PathBuf>,
     pub variable: Option<String>,
+    pub pkcs11: Option<PathBuf>,
+    pub token: Option<String>,
+    pub key: Option<String>,
+    pub pin_variable: Option<String>,
+    pub pin_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -100,8 +100,9 @@ fn the_example_says_only_what_exists() {
     let all: String = example
         .lines()
         .map(|line| match line.strip_prefix("# ") {
+            // A key of TOML stands once; the other sources have a test of their own.
             Some(setting)
-                if setting.contains(" = ") && !setting.contains("VALV_ROOT_KEY") || setting_section(line) =>
+                if setting.contains(" = ") && !setting.starts_with("sources") || setting_section(line) =>
             {
                 setting
             }
@@ -111,6 +112,38 @@ fn the_example_says_only_what_exists() {
         .collect();
     let loaded = load_text(dir.path(), &all);
     assert!(loaded.is_ok(), "{}", loaded.err().unwrap());
+}
+
+#[test]
+fn every_root_key_source_of_the_example_is_one_and_half_a_token_is_none() {
+    let (dir, text) = right();
+    let example = include_str!("../../valv.example.toml");
+    let sources: Vec<&str> = example
+        .lines()
+        .map(|line| line.strip_prefix("# ").unwrap_or(line))
+        .filter(|line| line.starts_with("sources = "))
+        .collect();
+    assert_eq!(sources.len(), 3);
+    let with = |line: &str| text.replace("sources = [{ file = \"root.key\" }]", line);
+    for line in &sources {
+        let loaded = load_text(dir.path(), &with(line));
+        assert!(loaded.is_ok(), "{line}: {}", loaded.err().unwrap());
+    }
+    let token = "sources = [{ pkcs11 = \"m.so\", token = \"t\", key = \"k\", pin_file = \"pin\" }]";
+    let config = load_text(dir.path(), &with(token)).ok().unwrap();
+    let shown = format!("{:?}", config.root_key_sources());
+    assert_eq!(shown, "[the root key 'k' in the PKCS#11 token 't']");
+    for (part, less, said) in [
+        ("token = \"t\", ", "", "root_key.sources[0]: pkcs11 needs token and key"),
+        ("key = \"k\", ", "", "pkcs11 needs token and key"),
+        (", pin_file = \"pin\"", "", "either pin_variable or pin_file"),
+        ("pin_file = \"pin\"", "pin_file = \"pin\", pin_variable = \"P\"", "either pin_variable or pin_file"),
+        ("pkcs11", "file", "needs either file or variable, or pkcs11"),
+        ("pin_file = \"pin\"", "pin = \"1234\"", "unknown field"),
+    ] {
+        let refused = refusal(dir.path(), &with(&token.replace(part, less)));
+        assert!(refused.contains(said) && !refused.contains("1234"), "{refused}");
+    }
 }
 
 fn setting_section(line: &str) -> bool {
