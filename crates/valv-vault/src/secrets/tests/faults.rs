@@ -236,6 +236,33 @@ fn f36_a_damaged_record_takes_no_neighbour_down() {
 }
 
 #[test]
+fn f36_an_older_version_is_never_taken_for_the_current_one() {
+    let (bench, n) = (Bench::new(), name("a"));
+    bench.set(&n, value("old")).unwrap();
+    let version = bench.set(&n, value("new")).unwrap().item.version;
+    bench.records.lock().unwrap().remove(&format!("secretversions/A/{version}")).unwrap();
+    assert_eq!(bench.get(&n, None).err().unwrap().code, ErrorCode::InternalError);
+    assert_eq!(bench.update(&n, None, SecretUpdate::default()).unwrap_err().code, ErrorCode::InternalError);
+    assert_eq!(bench.backup(&n).unwrap_err().code, ErrorCode::InternalError);
+}
+
+#[test]
+fn f40_a_record_of_a_newer_format_is_refused_and_not_guessed() {
+    let (bench, n) = (Bench::new(), name("a"));
+    bench.set(&n, value("one")).unwrap();
+    let stored = bench.records.lock().unwrap().clone();
+    for path in stored.keys() {
+        let mut json: serde_json::Value = serde_json::from_slice(&stored[path]).unwrap();
+        json["v"] = 2.into();
+        let newer = Zeroizing::new(serde_json::to_vec(&json).unwrap());
+        bench.records.lock().unwrap().insert(path.clone(), newer);
+        assert_eq!(bench.get(&n, None).err().unwrap().code, ErrorCode::InternalError, "{path}");
+        bench.records.lock().unwrap().insert(path.clone(), stored[path].clone());
+    }
+    assert_eq!(*bench.get(&n, None).unwrap().value, "one");
+}
+
+#[test]
 fn a_changed_backup_is_corrupt_at_every_byte() {
     let (bench, n) = (Bench::new(), name("a"));
     bench.set(&n, value("the value")).unwrap();
