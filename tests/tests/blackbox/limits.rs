@@ -23,6 +23,15 @@ fn head(api: &Api, line: &str, lines: &str) -> String {
     format!("{line} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{lines}\r\n")
 }
 
+/// Writes everything, which must succeed, and only then reads: the status.
+async fn written_then_read(api: &Api, bytes: &[u8]) -> u16 {
+    let mut stream = api.connect().await.expect("a connection");
+    stream.write_all(bytes).await.expect("the server takes what a client writes");
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).await.expect("a status line");
+    String::from_utf8_lossy(&line[9..]).parse().expect("a status")
+}
+
 /// Sends bytes, which may be only the beginning of a request, and reads the first answer.
 async fn first_answer(api: &Api, bytes: &[u8]) -> (u16, String) {
     let mut stream = api.connect().await.expect("a connection");
@@ -88,6 +97,10 @@ async fn f37_a_body_that_is_too_large_is_refused_at_once() {
     assert_eq!(first_answer(&api, good.as_bytes()).await.0, 200, "1 MiB in chunks is allowed");
     let bad = format!("{chunked}{}{}", chunk(&padded(MIB)), chunk(" "));
     assert_eq!(first_answer(&api, bad.as_bytes()).await.0, 413);
+
+    // A client that writes all it has before it reads is told why, too.
+    let patient = format!("{}{}", put(&format!("content-length: {}\r\n", 3 * MIB)), padded(3 * MIB));
+    assert_eq!(written_then_read(&api, patient.as_bytes()).await, 413);
 
     // Many at once that claim much and send little.
     let claims: Vec<_> = (0..200)

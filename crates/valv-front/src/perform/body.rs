@@ -16,8 +16,9 @@ use zeroize::Zeroizing;
 /// No more than this is set aside on a client's word.
 const BELIEVED: usize = 64 << 10;
 
-/// What is left of a refused body is taken up to this size and time.
-const DRAINED: usize = 256 << 10;
+/// What is left of a refused body is taken, and thrown away, up to this size and time: a client such as Python's
+/// writes all it has before it reads, and would see a broken connection instead of the reason.
+const DRAINED: usize = 4 << 20;
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// Reads a whole body. Memory follows what has arrived, not what `Content-Length` claims (F37).
