@@ -48,7 +48,7 @@ impl EcKey {
     }
 
     fn new(curve: Curve, pair: EcdsaKeyPair) -> Option<Self> {
-        let public = ParsedPublicKey::new(verification(curve), pair.public_key().as_ref()).ok()?;
+        let public = parse(curve, pair.public_key().as_ref())?;
         Some(Self { curve, pair, public })
     }
 
@@ -75,9 +75,23 @@ impl EcKey {
     }
 
     pub(crate) fn verify(&self, digest: &[u8], signature: &[u8]) -> Result<bool> {
-        let digest = import(algorithm(self.curve), digest)?;
-        Ok(self.public.verify_digest_sig(&digest, signature).is_ok())
+        verify(&self.public, self.curve, digest, signature)
     }
+}
+
+/// Reads an uncompressed point.
+pub(crate) fn parse(curve: Curve, point: &[u8]) -> Option<ParsedPublicKey> {
+    ParsedPublicKey::new(verification(curve), point).ok()
+}
+
+pub(crate) fn verify(
+    public: &ParsedPublicKey,
+    curve: Curve,
+    digest: &[u8],
+    signature: &[u8],
+) -> Result<bool> {
+    let digest = import(algorithm(curve), digest)?;
+    Ok(public.verify_digest_sig(&digest, signature).is_ok())
 }
 
 /// The one algorithm of the curve.

@@ -36,3 +36,9 @@ mod private_key;
 pub use private_key::{Decrypt, Encrypt, Encrypted, PrivateKey};
 
 mod rsa;
+
+#[cfg(test)]
+mod samples;
+
+#[cfg(test)]
+mod vectors;

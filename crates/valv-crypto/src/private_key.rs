@@ -119,19 +119,19 @@ impl PrivateKey {
         }
     }
 
-    /// The key as bytes, to be sealed and stored: version, type, curve, then PKCS#8 (RFC 5208; RSA, EC) or the
-    /// bytes of the key (`oct`).
+    /// The key as bytes, to be sealed and stored: version, type, curve (EC) or length in bytes (`oct`), then
+    /// PKCS#8 (RFC 5208; RSA, EC) or the bytes of the key (`oct`).
     ///
     /// # Errors
     /// 500 if the library fails.
     pub fn to_stored(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let material = match &self.material {
-            Material::Rsa(key) => key.to_pkcs8()?,
-            Material::Ec(key) => key.to_pkcs8()?,
-            Material::Oct(key) => Zeroizing::new(key.bytes().to_vec()),
+        let (kind, material) = match &self.material {
+            Material::Rsa(key) => (0, key.to_pkcs8()?),
+            Material::Ec(key) => (curve_byte(key.curve()), key.to_pkcs8()?),
+            Material::Oct(key) => (length_byte(key.bytes()), Zeroizing::new(key.bytes().to_vec())),
         };
         let mut stored = Zeroizing::new(Vec::with_capacity(3 + material.len()));
-        stored.extend([STORED, kty_byte(self.kty), self.curve().map_or(0, curve_byte)]);
+        stored.extend([STORED, kty_byte(self.kty), kind]);
         stored.extend_from_slice(&material);
         Ok(stored)
     }
@@ -142,7 +142,7 @@ impl PrivateKey {
     /// 500: the record is damaged, or a newer program wrote it.
     pub fn from_stored(stored: &[u8]) -> Result<Self> {
         let damaged = || fault("a stored key can not be read");
-        let (&[version, kty, curve], material) = stored.split_first_chunk::<3>().ok_or_else(damaged)?;
+        let (&[version, kty, kind], material) = stored.split_first_chunk::<3>().ok_or_else(damaged)?;
         if version != STORED {
             return Err(fault("a stored key is of a form that this program does not know"));
         }
@@ -151,12 +151,13 @@ impl PrivateKey {
             Family::Rsa => Material::Rsa(RsaKey::from_pkcs8(material).ok_or_else(damaged)?),
             Family::Ec => {
                 let curve =
-                    Curve::ALL.into_iter().find(|known| curve_byte(*known) == curve).ok_or_else(damaged)?;
+                    Curve::ALL.into_iter().find(|known| curve_byte(*known) == kind).ok_or_else(damaged)?;
                 Material::Ec(EcKey::from_pkcs8(curve, material).ok_or_else(damaged)?)
             }
-            Family::Oct => {
+            Family::Oct if length_byte(material) == kind => {
                 Material::Oct(OctKey::new(Zeroizing::new(material.to_vec())).map_err(|_| damaged())?)
             }
+            Family::Oct => return Err(damaged()),
         };
         Ok(Self { kty, material })
     }
@@ -282,6 +283,10 @@ fn kty_byte(kty: KeyType) -> u8 {
         KeyType::Oct => 5,
         KeyType::OctHsm => 6,
     }
+}
+
+fn length_byte(key: &[u8]) -> u8 {
+    u8::try_from(key.len()).unwrap_or(u8::MAX)
 }
 
 fn curve_byte(curve: Curve) -> u8 {

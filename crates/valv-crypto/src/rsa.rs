@@ -135,11 +135,7 @@ impl RsaKey {
     }
 
     pub(crate) fn verify(&self, algorithm: Algorithm, digest: &[u8], signature: &[u8]) -> Result<bool> {
-        let digest = import(algorithm, digest)?;
-        let (_, parameters) = scheme(algorithm)?;
-        Ok(UnparsedPublicKey::new(parameters, self.pair.public_key())
-            .verify_digest(&digest, signature)
-            .is_ok())
+        verify(self.pair.public_key().as_ref(), algorithm, digest, signature)
     }
 
     fn decrypting(&self) -> Result<&PrivateDecryptingKey> {
@@ -150,6 +146,13 @@ impl RsaKey {
             .map_err(|_| fault("an RSA key can not be read again"))?;
         Ok(self.decrypting.get_or_init(|| key))
     }
+}
+
+/// Verifies with an `RSAPublicKey` (RFC 8017, appendix A.1.1).
+pub(crate) fn verify(public: &[u8], algorithm: Algorithm, digest: &[u8], signature: &[u8]) -> Result<bool> {
+    let digest = import(algorithm, digest)?;
+    let (_, parameters) = scheme(algorithm)?;
+    Ok(UnparsedPublicKey::new(parameters, public).verify_digest(&digest, signature).is_ok())
 }
 
 fn padding(algorithm: Algorithm) -> Result<Padding> {
