@@ -23,7 +23,7 @@ type Bytes = Zeroizing<Vec<u8>>;
 /// - RSA (RFC 7518, section 6.3): `n`, `e` and `d`, with all of `p`, `q`, `dp`, `dq`, `qi` or with none, which are
 ///   then recovered (SP 800-56B, appendix C). 2048, 3072 or 4096 bits, an odd `e` from 65537 to 2^33 - 1, `d`
 ///   longer than half of `n`, two primes of half the length of `n` that are not close (FIPS 186-5, A.1), and all
-///   members consistent. Computes for up to 0.5 s: call it off the threads that answer requests.
+///   members consistent. Computes for 5 to 40 ms: call it off the threads that answer requests.
 /// - EC (section 6.2): `crv`, `x`, `y`, `d`; the point must be the private key's.
 /// - `oct` (section 6.4): `k` of 128, 192 or 256 bits.
 ///
@@ -91,7 +91,7 @@ fn rsa(jwk: &JsonWebKey) -> Result<RsaKey> {
             "Property e of the key has invalid value: it is an odd number from 65537 to 8589934591.",
         ));
     }
-    // A short d is found from n and e alone (Wiener 1990; FIPS 186-5, A.1.1).
+    // With such an e, the d of a sound key is longer (FIPS 186-5, A.1.1); recovery counts on it.
     if bits(d) <= size / 2 || bits(d) > size {
         return Err(Error::bad(
             "Property d of the key has invalid value: it is longer than half of n, and not longer than n.",

@@ -2,8 +2,8 @@
 //!
 //! Private operations are AWS-LC's (RSA blinded, signatures checked before they leave), but for AES key
 //! wrap, which the `aes-kw` crate does for all three key sizes. Nothing here does I/O or waits; what takes
-//! long says so and belongs on a pool for computation: [`generate`] (RSA: 0.1 to 2 s) and [`import`]
-//! (RSA: primality, up to 0.5 s).
+//! long says so and belongs on a pool for computation: [`generate`] (RSA: 0.1 to 2 s), [`import`] (RSA: 5 to
+//! 40 ms, primality), and RSA's private operations (0.3 to 1.5 ms).
 //!
 //! A decryption or unwrapping that fails answers with one error, whatever the reason; see [`PrivateKey`].
 //!

@@ -22,7 +22,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     algorithm::Algorithm,
-    generate::is_rsa_size,
     jwk::{PublicJwk, encode},
     limits::length,
     private_key::{cannot_decrypt, fault},
@@ -46,7 +45,7 @@ impl RsaKey {
         KeyPair::generate(size).ok().and_then(Self::new).ok_or_else(|| fault("the library made no RSA key"))
     }
 
-    /// Nothing if it is not an RSA key of a size that we take, or not consistent.
+    /// Nothing if it is not an RSA key, or not consistent.
     pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
         KeyPair::from_pkcs8(pkcs8).ok().and_then(Self::new)
     }
@@ -63,8 +62,7 @@ impl RsaKey {
             e: public.exponent().big_endian_without_leading_zero(),
         };
         let encrypting: PublicEncryptingKey = components.try_into().ok()?;
-        let key = Self { pair, encrypting, decrypting: OnceLock::new() };
-        is_rsa_size(key.bits()).then_some(key)
+        Some(Self { pair, encrypting, decrypting: OnceLock::new() })
     }
 
     pub(crate) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>> {
