@@ -263,12 +263,13 @@ fn check_wrap(algorithm: Algorithm, value: &[u8], least: usize, most: usize) -> 
 /// The length of the padding (RFC 5652, section 6.3), found without a branch on the plaintext but the last.
 fn padding(padded: &[u8]) -> Option<usize> {
     let last = padded.last()?;
-    let mut right = !last.ct_eq(&0) & !last.ct_gt(&(BLOCK as u8));
+    let mut right = !last.ct_gt(&(BLOCK as u8));
     for (behind, byte) in (0_u8..).zip(padded.iter().rev().take(BLOCK)) {
         let wrong = behind.ct_lt(last) & !byte.ct_eq(last);
         right &= !wrong;
     }
     let length = u8::conditional_select(&0, last, right);
+    // A last byte of 0 is no padding either.
     (length != 0).then_some(usize::from(length))
 }
 

@@ -97,6 +97,22 @@ fn rsa_keys_with_a_part_missing_or_changed_are_refused() {
         other[name] = json!(wrong);
         refusal(&other);
     }
+    for (name, wrong, why) in [
+        ("e", "AQAC", "odd number"),
+        ("e", "AgAAAAE", "odd number"),
+        ("d", "AA", "longer than half"),
+        ("d", "AQAB", "longer than half"),
+        ("d", &encode(&[0xff; 257]), "not longer than n"),
+        ("n", &encode(&[0xfe; 256]), "odd modulus"),
+    ] {
+        let mut other = whole.clone();
+        other[name] = json!(wrong);
+        assert!(refusal(&other).contains(why), "{name}");
+        for name in CRT {
+            other[name] = Value::Null;
+        }
+        assert!(refusal(&other).contains(why), "{name}");
+    }
     // The members of another key.
     let other = object(RSA_2048_LARGE_E);
     for name in ["n", "d", "p", "q", "dp", "dq", "qi"] {
