@@ -122,10 +122,10 @@ fn rsa(jwk: &JsonWebKey) -> Result<RsaKey> {
         Error::bad("The key is not valid: its members n, e, d, p, q, dp, dq, qi do not belong together.")
     })?;
     // The library checks everything but this.
-    if ![p, q]
-        .into_iter()
-        .all(|factor| uint(factor, size / 2).is_some_and(|factor| is_prime(Flavor::Any, &factor)))
-    {
+    let prime = |factor| {
+        uint(factor, size / 2).map(Zeroizing::new).is_some_and(|factor| is_prime(Flavor::Any, &*factor))
+    };
+    if !prime(p) || !prime(q) {
         return Err(Error::bad("The key is not valid: p or q is not a prime number."));
     }
     Ok(key)
