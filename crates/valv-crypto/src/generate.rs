@@ -153,6 +153,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_have_the_size_that_was_asked_for() {
+        for (kty, bits) in
+            [(KeyType::Rsa, 3072), (KeyType::Rsa, 4096), (KeyType::Oct, 128), (KeyType::Oct, 192)]
+        {
+            assert_eq!(generate(&Generate { size: Some(bits), ..Generate::new(kty) }).unwrap().bits(), bits);
+        }
+        for curve in Curve::ALL {
+            let what =
+                Generate { curve: Some(curve), size: Some(curve.bits()), ..Generate::new(KeyType::EcHsm) };
+            assert_eq!(generate(&what).unwrap().curve(), Some(curve));
+        }
+    }
+
+    #[test]
     fn defaults_are_azures() {
         let key = generate(&Generate::new(KeyType::Ec)).unwrap();
         assert_eq!((key.kty(), key.curve()), (KeyType::Ec, Some(Curve::P256)));
