@@ -103,6 +103,7 @@ impl AccessPolicy {
     pub fn allows(&self, kind: ObjectType, word: &str) -> bool {
         let words = match kind {
             ObjectType::Secret => &self.secrets,
+            ObjectType::Key => &self.keys,
             ObjectType::Vault | ObjectType::Deployment | ObjectType::Token | ObjectType::Service => {
                 return false;
             }

@@ -125,6 +125,7 @@ impl Scope {
 pub(crate) fn collection_of(kind: ObjectType) -> Option<&'static str> {
     match kind {
         ObjectType::Secret => Some("secrets"),
+        ObjectType::Key => Some("keys"),
         ObjectType::Vault | ObjectType::Deployment | ObjectType::Token | ObjectType::Service => None,
     }
 }

@@ -46,6 +46,8 @@ pub enum Effect {
 pub enum ObjectType {
     /// Secrets of a vault.
     Secret,
+    /// Keys of a vault.
+    Key,
     /// Vaults themselves: administration.
     Vault,
     /// Clients, roles, root key: administration of the deployment.
@@ -62,6 +64,7 @@ impl ObjectType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Secret => "secret",
+            Self::Key => "key",
             Self::Vault => "vault",
             Self::Deployment => "deployment",
             Self::Token => "token",
@@ -155,6 +158,32 @@ operations! {
     SecretGetDeleted, Secret, Get "/deletedsecrets/{name}", vault("get", "Microsoft.KeyVault/vaults/secrets/readMetadata/action"), Read, 200;
     SecretRecover, Secret, Post "/deletedsecrets/{name}/recover", vault("recover", "Microsoft.KeyVault/vaults/secrets/recover/action"), Write, 200;
     SecretPurge, Secret, Delete "/deletedsecrets/{name}", vault("purge", "Microsoft.KeyVault/vaults/secrets/purge/action"), Write, 204;
+
+    // Keys (azure docs: rest/api/keyvault/keys). Release and attestation are not there.
+    KeyCreate, Key, Post "/keys/{name}/create", vault("create", "Microsoft.KeyVault/vaults/keys/create/action"), Write, 200;
+    KeyImport, Key, Put "/keys/{name}", vault("import", "Microsoft.KeyVault/vaults/keys/import/action"), Write, 200;
+    KeyGet, Key, Get "/keys/{name}/{version?}", vault("get", "Microsoft.KeyVault/vaults/keys/read"), Read, 200;
+    KeyUpdate, Key, Patch "/keys/{name}/{version?}", vault("update", "Microsoft.KeyVault/vaults/keys/update/action"), Write, 200;
+    KeyList, Key, Get "/keys", vault("list", "Microsoft.KeyVault/vaults/keys/read"), Read, 200;
+    KeyListVersions, Key, Get "/keys/{name}/versions", vault("list", "Microsoft.KeyVault/vaults/keys/read"), Read, 200;
+    KeyEncrypt, Key, Post "/keys/{name}/{version?}/encrypt", vault("encrypt", "Microsoft.KeyVault/vaults/keys/encrypt/action"), Read, 200;
+    KeyDecrypt, Key, Post "/keys/{name}/{version?}/decrypt", vault("decrypt", "Microsoft.KeyVault/vaults/keys/decrypt/action"), Read, 200;
+    KeyWrap, Key, Post "/keys/{name}/{version?}/wrapkey", vault("wrapKey", "Microsoft.KeyVault/vaults/keys/wrap/action"), Read, 200;
+    KeyUnwrap, Key, Post "/keys/{name}/{version?}/unwrapkey", vault("unwrapKey", "Microsoft.KeyVault/vaults/keys/unwrap/action"), Read, 200;
+    KeySign, Key, Post "/keys/{name}/{version?}/sign", vault("sign", "Microsoft.KeyVault/vaults/keys/sign/action"), Read, 200;
+    KeyVerify, Key, Post "/keys/{name}/{version?}/verify", vault("verify", "Microsoft.KeyVault/vaults/keys/verify/action"), Read, 200;
+    KeyRotate, Key, Post "/keys/{name}/rotate", vault("rotate", "Microsoft.KeyVault/vaults/keys/rotate/action"), Write, 200;
+    KeyRotationPolicyGet, Key, Get "/keys/{name}/rotationpolicy", vault("getrotationpolicy", "Microsoft.KeyVault/vaults/keyrotationpolicies/read"), Read, 200;
+    KeyRotationPolicySet, Key, Put "/keys/{name}/rotationpolicy", vault("setrotationpolicy", "Microsoft.KeyVault/vaults/keyrotationpolicies/write"), Write, 200;
+    KeyDelete, Key, Delete "/keys/{name}", vault("delete", "Microsoft.KeyVault/vaults/keys/delete"), Write, 200;
+    KeyBackup, Key, Post "/keys/{name}/backup", vault("backup", "Microsoft.KeyVault/vaults/keys/backup/action"), Read, 200;
+    KeyRestore, Key, Post "/keys/restore", vault("restore", "Microsoft.KeyVault/vaults/keys/restore/action"), Write, 200;
+    KeyListDeleted, Key, Get "/deletedkeys", vault("list", "Microsoft.KeyVault/vaults/keys/read"), Read, 200;
+    KeyGetDeleted, Key, Get "/deletedkeys/{name}", vault("get", "Microsoft.KeyVault/vaults/keys/read"), Read, 200;
+    KeyRecover, Key, Post "/deletedkeys/{name}/recover", vault("recover", "Microsoft.KeyVault/vaults/keys/recover/action"), Write, 200;
+    KeyPurge, Key, Delete "/deletedkeys/{name}", vault("purge", "Microsoft.KeyVault/vaults/keys/purge/action"), Write, 204;
+    // In Azure a Managed HSM's alone. Who may make keys or sees them may draw random bytes.
+    RandomBytesGet, Key, Post "/rng", vault("get", "Microsoft.KeyVault/vaults/keys/rng/action"), Read, 200;
 
     // Vaults.
     VaultPut, Vault, Put "/admin/vaults/{vault}", control("Microsoft.KeyVault/vaults/write"), Write, 200;

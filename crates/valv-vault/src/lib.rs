@@ -4,6 +4,7 @@
 //! opening of records. Writes are a [`queue::Change`]: a pure function from the vault's state to the records
 //! to write, which the vault's queue runs in order, gathers and commits.
 
+pub mod keys;
 pub mod lifecycle;
 pub mod queue;
 pub mod secrets;

@@ -13,6 +13,7 @@ use crate::{FrontSettings, ReloadRootKeys};
 
 pub(crate) mod body;
 mod deployment;
+mod keys;
 pub(crate) mod open;
 mod query;
 mod roles;
@@ -62,6 +63,7 @@ pub(crate) async fn perform(call: &Call<'_>) -> Result<Reply> {
     let operation = call.permit.operation();
     match operation.spec().object {
         ObjectType::Secret => secrets::perform(call).await,
+        ObjectType::Key => keys::perform(call).await,
         ObjectType::Vault => vaults::perform(call).await,
         ObjectType::Deployment => match operation {
             Operation::RoleAssignmentPut
