@@ -23,6 +23,7 @@ pub struct Permit {
     operation: Operation,
     vault: Option<VaultId>,
     object: Option<ObjectName>,
+    public_half_only: bool,
 }
 
 impl Permit {
@@ -46,6 +47,12 @@ impl Permit {
     pub fn object(&self) -> Option<&ObjectName> {
         self.object.as_ref()
     }
+    /// True: the permit is for what anybody could compute who can read the public key: encrypt, wrap and verify
+    /// with asymmetric keys. Whoever performs it refuses symmetric keys with [`symmetric_key_forbidden`].
+    #[must_use]
+    pub fn public_half_only(&self) -> bool {
+        self.public_half_only
+    }
 }
 
 /// Decides. Deny by default: a caller without a matching rule gets 403 `Forbidden` with Azure's inner code
@@ -57,12 +64,19 @@ pub fn authorize(
     registry: &Registry,
 ) -> Result<Permit> {
     let spec = operation.spec();
+    let mut public_half_only = false;
     match (spec.admission, target.vault) {
         (Admission::Anyone, _) => {}
         (_, Some(vault)) if &vault.tenant != caller.tenant() => return Err(foreign_tenant(&caller, vault)),
         (Admission::Vault { action, .. }, Some(vault)) if vault.rbac => {
-            if !holds(&caller, target, registry, |role| role.allows_data_action(action)) {
-                return Err(forbidden_by_rbac(&caller, action, target));
+            let may = |action| holds(&caller, target, registry, |role| role.allows_data_action(action));
+            if !may(action) {
+                // Azure docs, key-vault/general/rbac-guide: principals with keys/read can encrypt, wrap and verify
+                // with asymmetric keys.
+                public_half_only = needs_public_half(operation) && may(READ_KEYS);
+                if !public_half_only {
+                    return Err(forbidden_by_rbac(&caller, action, target));
+                }
             }
         }
         (Admission::Vault { policy, .. }, Some(vault)) => {
@@ -84,7 +98,26 @@ pub fn authorize(
         object: target.object.map(|(_, name)| name.clone()),
         caller,
         operation,
+        public_half_only,
     })
+}
+
+const READ_KEYS: &str = "Microsoft.KeyVault/vaults/keys/read";
+
+fn needs_public_half(operation: Operation) -> bool {
+    matches!(operation, Operation::KeyEncrypt | Operation::KeyWrap | Operation::KeyVerify)
+}
+
+/// The refusal of a symmetric key to a permit with [`Permit::public_half_only`]: the same as if the caller could
+/// not have read the key. `vault` is the permit's.
+#[must_use]
+pub fn symmetric_key_forbidden(permit: &Permit, vault: &VaultAccess) -> Error {
+    let action = match permit.operation.spec().admission {
+        Admission::Vault { action, .. } | Admission::Control { action } => action,
+        Admission::Anyone => "",
+    };
+    let object = permit.object.as_ref().map(|name| (permit.operation.spec().object, name));
+    forbidden_by_rbac(&permit.caller, action, Target { vault: Some(vault), object })
 }
 
 /// May the caller assign `role` at `target`, or take such an assignment away? [`authorize`] has already said

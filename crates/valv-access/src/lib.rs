@@ -77,7 +77,9 @@ mod authenticate;
 pub use authenticate::{Authenticator, AuthenticatorSettings, Caller, Challenge, ExternalIssuer};
 
 mod authorize;
-pub use authorize::{Permit, Target, authorize, may_assign, may_change_permission_model};
+pub use authorize::{
+    Permit, Target, authorize, may_assign, may_change_permission_model, symmetric_key_forbidden,
+};
 
 mod policy;
 pub use policy::{AccessPolicy, VaultAccess};

@@ -136,6 +136,35 @@ impl Error {
         ))
     }
 
+    /// 403: `operation` (`sign`, `wrapKey`, ..) on a key that is switched off. Azure's words.
+    #[must_use]
+    pub fn key_disabled(operation: &str) -> Self {
+        Self::new(ErrorCode::Forbidden, format!("Operation {operation} is not allowed on a disabled key."))
+            .inner(InnerCode::KeyDisabled)
+    }
+
+    /// 403: `operation` is not among the key's `key_ops`. Azure's words.
+    #[must_use]
+    pub fn key_operation_forbidden(operation: &str) -> Self {
+        Self::new(ErrorCode::Forbidden, format!("Operation {operation} is not permitted on this key."))
+            .inner(InnerCode::KeyOperationForbidden)
+    }
+
+    /// 403: `operation` before the key's `nbf`. No inner code of Azure's is known.
+    #[must_use]
+    pub fn key_not_yet_valid(operation: &str) -> Self {
+        Self::new(
+            ErrorCode::Forbidden,
+            format!("Operation {operation} is not allowed on a key that is not yet valid."),
+        )
+    }
+
+    /// 403: `operation` after the key's `exp`. No inner code of Azure's is known.
+    #[must_use]
+    pub fn key_expired(operation: &str) -> Self {
+        Self::new(ErrorCode::Forbidden, format!("Operation {operation} is not allowed on an expired key."))
+    }
+
     /// The same error with an inner code.
     #[must_use]
     pub fn inner(mut self, inner: InnerCode) -> Self {
@@ -169,3 +198,33 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_a_keys_state_are_azures() {
+        for (error, inner, message) in [
+            (
+                Error::key_disabled("sign"),
+                Some("KeyDisabled"),
+                "Operation sign is not allowed on a disabled key.",
+            ),
+            (
+                Error::key_operation_forbidden("decrypt"),
+                Some("KeyOperationForbidden"),
+                "Operation decrypt is not permitted on this key.",
+            ),
+            (
+                Error::key_not_yet_valid("wrapKey"),
+                None,
+                "Operation wrapKey is not allowed on a key that is not yet valid.",
+            ),
+            (Error::key_expired("encrypt"), None, "Operation encrypt is not allowed on an expired key."),
+        ] {
+            assert_eq!(error.code, ErrorCode::Forbidden);
+            assert_eq!((error.inner.map(InnerCode::as_str), error.message.as_str()), (inner, message));
+        }
+    }
+}

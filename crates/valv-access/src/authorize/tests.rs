@@ -51,19 +51,25 @@ fn expected() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let vault_reads = "VaultGet VaultList VaultListDeleted RoleAssignmentList";
     let secrets_all = "SecretSet SecretGet SecretUpdate SecretList SecretListVersions SecretDelete SecretBackup SecretRestore SecretListDeleted SecretGetDeleted SecretRecover SecretPurge";
     let secrets_metadata = "SecretList SecretListVersions SecretListDeleted SecretGetDeleted";
+    let keys_public =
+        "KeyGet KeyList KeyListVersions KeyListDeleted KeyGetDeleted KeyEncrypt KeyWrap KeyVerify";
+    let keys_all = "KeyCreate KeyImport KeyUpdate KeyDecrypt KeyUnwrap KeySign KeyRotate KeyRotationPolicyGet KeyRotationPolicySet KeyDelete KeyBackup KeyRestore KeyRecover KeyPurge RandomBytesGet";
     let vault_writes = "VaultPut VaultDelete VaultRecover VaultAccessPolicySet VaultAccessPolicyDelete";
     let all_control = "VaultPurge VaultDataKeyRotate RoleAssignmentPut RoleAssignmentDelete ClientPut ClientList ClientDelete RootKeyRotate StatusGet";
     let table: [(&str, &[&str]); 14] = [
-        ("Key Vault Administrator", &[vault_reads, secrets_all]),
-        ("Key Vault Reader", &[vault_reads, secrets_metadata]),
+        ("Key Vault Administrator", &[vault_reads, secrets_all, keys_public, keys_all]),
+        ("Key Vault Reader", &[vault_reads, secrets_metadata, keys_public, "KeyRotationPolicyGet"]),
         ("Key Vault Secrets Officer", &[vault_reads, secrets_all]),
         ("Key Vault Secrets User", &["SecretGet", secrets_metadata]),
-        ("Key Vault Crypto Officer", &[vault_reads]),
-        ("Key Vault Crypto User", &[]),
-        ("Key Vault Crypto Service Encryption User", &[]),
+        ("Key Vault Crypto Officer", &[vault_reads, keys_public, keys_all]),
+        (
+            "Key Vault Crypto User",
+            &[keys_public, "KeyUpdate KeyBackup KeyDecrypt KeyUnwrap KeySign RandomBytesGet"],
+        ),
+        ("Key Vault Crypto Service Encryption User", &[keys_public, "KeyUnwrap"]),
         ("Key Vault Crypto Service Release User", &[]),
         ("Key Vault Certificates Officer", &[vault_reads]),
-        ("Key Vault Certificate User", &["SecretGet", secrets_metadata]),
+        ("Key Vault Certificate User", &["SecretGet", secrets_metadata, keys_public]),
         ("Key Vault Purge Operator", &["VaultListDeleted VaultPurge"]),
         (
             "Key Vault Data Access Administrator",
@@ -151,6 +157,8 @@ fn azure_data_actions_of_keys_and_certificates_are_in_the_right_roles() {
         ("Key Vault Crypto User", "keys/SIGN/action", true),
         ("Key Vault Crypto User", "keys/create/action", false),
         ("Key Vault Crypto User", "keys/delete", false),
+        ("Key Vault Crypto User", "keys/rng/action", true),
+        ("Key Vault Crypto User", "keyrotationpolicies/read", false),
         ("Key Vault Crypto Officer", "keyrotationpolicies/write", true),
         ("Key Vault Crypto Officer", "secrets/getSecret/action", false),
         ("Key Vault Crypto Service Encryption User", "keys/unwrap/action", true),
@@ -224,6 +232,49 @@ fn the_permit_says_what_was_permitted() {
     assert_eq!(permit.caller().principal(), &principal(ANN));
 }
 
+/// Azure docs, key-vault/general/rbac-guide: keys/read is enough to encrypt, wrap and verify with asymmetric keys.
+#[test]
+fn who_reads_keys_by_role_may_use_their_public_half() {
+    let key = ObjectName::parse("db").unwrap();
+    let mut vault = vault("vault-one", true);
+    let ask = |vault: &VaultAccess, operation, name: &str| {
+        let object = Some((ObjectType::Key, &key));
+        let scope = Scope::Object { vault: vault.name.clone(), collection: "keys".into(), name: key.clone() };
+        let mut vault = vault.clone();
+        vault.assignments.push(assignment(role(name), ANN, scope));
+        let target = Target { vault: Some(&vault), object };
+        authorize(caller(ANN, &[], false), operation, target, &Registry::default())
+    };
+    for (operation, public) in [
+        (Operation::KeyEncrypt, true),
+        (Operation::KeyWrap, true),
+        (Operation::KeyVerify, true),
+        (Operation::KeyDecrypt, false),
+        (Operation::KeyUnwrap, false),
+        (Operation::KeySign, false),
+        (Operation::KeyUpdate, false),
+    ] {
+        let reader = ask(&vault, operation, "Key Vault Certificate User");
+        assert_eq!(reader.is_ok_and(|permit| permit.public_half_only()), public, "{operation}");
+        let user = ask(&vault, operation, "Key Vault Crypto User").unwrap();
+        assert!(!user.public_half_only(), "{operation}");
+    }
+    assert!(!ask(&vault, Operation::KeyGet, "Key Vault Certificate User").unwrap().public_half_only());
+    let permit = ask(&vault, Operation::KeyWrap, "Key Vault Reader").unwrap();
+    let refused = ask(&vault, Operation::KeyWrap, "Key Vault Crypto Service Release User").unwrap_err();
+    assert_eq!(symmetric_key_forbidden(&permit, &vault), refused, "as if keys/read were missing, too");
+
+    vault.rbac = false;
+    vault.policies.push(AccessPolicy {
+        object_id: principal(ANN),
+        application_id: None,
+        secrets: vec![],
+        keys: vec!["get".into(), "list".into()],
+        certificates: vec![],
+    });
+    assert!(ask(&vault, Operation::KeyVerify, "Key Vault Reader").is_err(), "a policy's words alone count");
+}
+
 #[test]
 fn roles_do_not_open_a_policy_vault_and_policies_do_not_open_an_rbac_vault() {
     let db = ObjectName::parse("db").unwrap();
@@ -262,13 +313,18 @@ fn policy_words_compare_without_case_and_all_stands_for_each() {
         let ask = |words: &[&str], who: Caller, to: &str| {
             let mut vault = vault("vault-one", false);
             let words = words.iter().map(ToString::to_string).collect();
-            vault.policies.push(AccessPolicy {
+            let mut policy = AccessPolicy {
                 object_id: principal(to),
                 application_id: None,
-                secrets: words,
+                secrets: vec!["all".into()],
                 keys: vec!["all".into()],
                 certificates: vec!["all".into()],
-            });
+            };
+            match spec.object {
+                ObjectType::Key => policy.keys = words,
+                _ => policy.secrets = words,
+            }
+            vault.policies.push(policy);
             authorize(
                 who,
                 spec.operation,
@@ -281,8 +337,11 @@ fn policy_words_compare_without_case_and_all_stands_for_each() {
         assert!(ask(&["ALL"], caller(ANN, &[GROUP], false), GROUP));
         assert!(!ask(&[], caller(ANN, &[], false), ANN), "words of other types do not count");
         assert!(!ask(&["all"], caller(BOB, &[], false), ANN));
-        let others = ["get", "list", "set", "delete", "backup", "restore", "recover", "purge"];
-        let others: Vec<&str> = others.into_iter().filter(|word| *word != policy).collect();
+        let others = OPERATIONS.iter().filter_map(|other| match other.admission {
+            Admission::Vault { policy: word, .. } if word != policy => Some(word),
+            _ => None,
+        });
+        let others: Vec<&str> = others.collect();
         assert!(!ask(&others, caller(ANN, &[], false), ANN), "{}", spec.name);
     }
 }
