@@ -9,6 +9,7 @@ use valv_model::{RegionName, Result, TenantId, VaultName};
 use valv_sealing::{Barrier, RequestKey};
 
 use crate::Clock;
+use crate::keys::{Pool, PoolSettings};
 use crate::lifecycle::Rounds;
 use crate::node::Node;
 use crate::queue::Queues;
@@ -30,6 +31,8 @@ pub struct ServiceSettings {
     pub log_commits_max: u64,
     /// How many bytes of log records of a vault are kept at most.
     pub log_bytes_max: u64,
+    /// What is computed with keys at once, and how much may wait; beyond, 429.
+    pub pool: PoolSettings,
 }
 
 impl ServiceSettings {
@@ -44,6 +47,7 @@ impl ServiceSettings {
             request_memory: Duration::from_secs(600),
             log_commits_max: 100_000,
             log_bytes_max: 256 * 1024 * 1024,
+            pool: PoolSettings::default(),
         }
     }
 }
@@ -70,6 +74,9 @@ pub struct Service {
     registry: ArcSwap<(Bytes, Arc<Registry>)>,
     system_head: Bytes,
     pub(crate) rounds: Rounds,
+    /// Computations with keys.
+    #[allow(dead_code, reason = "key creation comes next")]
+    pub(crate) pool: Pool,
 }
 
 /// What one request sees before it is authorized: the system group's and the vault's rules, of one revision.
@@ -90,10 +97,12 @@ impl Service {
         let node = Arc::new(Node::new(barrier.clone(), Arc::clone(&clock), settings.clone()));
         let system = registry::system_vault(&node).await?;
         let loaded = registry::load(&node, &system, None).await?;
+        let pool = Pool::new(settings.pool);
         Ok(Self {
             barrier,
             clock,
             settings,
+            pool,
             node,
             queues: Queues::new(),
             registry: ArcSwap::from_pointee((loaded.head, loaded.registry)),

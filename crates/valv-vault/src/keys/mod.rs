@@ -14,6 +14,11 @@ use crate::secrets::AttributesPatch;
 use crate::vaults::Vault;
 use crate::{Page, PageRequest, Service, WriteContext};
 
+mod pool;
+pub use pool::PoolSettings;
+#[allow(unused_imports, reason = "key creation comes next")]
+pub(crate) use pool::{Length, Pool};
+
 /// The attributes of a key that a client may set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyAttributesPatch {
