@@ -186,6 +186,10 @@ pub struct KeyResult {
     pub name: ObjectName,
     /// The version that did it.
     pub version: VersionId,
+    /// Its type; with `bits`, what such a computation counts for in the vault's rate.
+    pub kty: KeyType,
+    /// Its size: of the modulus, the field, or the symmetric key.
+    pub bits: u32,
     /// What it gave.
     pub computed: Computed,
 }
