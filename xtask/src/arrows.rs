@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// Who may speak HTTP: the front, the program, and access, which fetches issuers' signing keys.
+/// Who may speak HTTP: the front, the program, peers among themselves, and access, which fetches issuers' signing keys.
 const HTTP_CRATES: &[&str] = &["hyper", "hyper-util", "http-body-util", "http"];
-const HTTP_USERS: &[&str] = &["valv", "valv-front", "valv-access", "valv-tests", "valv-bench"];
+const HTTP_USERS: &[&str] = &["valv", "valv-front", "valv-peer", "valv-access", "valv-tests", "valv-bench"];
 
 /// Who may read the environment: the program and what runs it; the planted bugs, behind their feature.
 const ENVIRONMENT_READERS: &[&str] = &["valv", "xtask", "valv-tests", "valv-bench"];

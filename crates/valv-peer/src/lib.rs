@@ -1,0 +1,36 @@
+//! Between nodes: the inter-node listener and client.
+//!
+//! Nodes speak HTTP/2 over mutual TLS on a listener of their own. A peer's certificate says what it is
+//! ([`Role`]), and so what it may ask: gateways forward requests, probe and ask for the directory; regions may
+//! also pull what is replicated to them.
+//!
+//! | path | method | answers |
+//! |---|---|---|
+//! | any, with the header `x-valv-forward` | any | a client's request that another door received ([`Forwarded`]) |
+//! | `/peer/v1/probe` | GET | [`Probe`] |
+//! | `/peer/v1/vault/{name}` | GET | [`Holding`] |
+//! | `/peer/v1/standing/{group}` | GET | [`Copied`]: regions only |
+//!
+//! Nothing that passes here is decided here: health, modes and the comparison of stores are pure functions of
+//! `valv-geo`.
+
+mod forward;
+pub use forward::{FORWARD_HEADER, ForwardAs, ForwardError, ForwardHead, Forwarded};
+
+mod role;
+pub use role::{Role, gateway_name, region_name};
+
+mod node;
+pub use node::Node;
+
+mod wire;
+pub use wire::{Copied, CopiedHead, Held, HeldGroup, Holding, Probe, ProbedReplica, ProbedStanding};
+
+mod local;
+pub use local::Local;
+
+mod error;
+pub use error::SendError;
+
+mod seams;
+pub use seams::{Forwarder, Homes, Located};
