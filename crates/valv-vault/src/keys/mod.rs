@@ -14,10 +14,14 @@ use crate::secrets::AttributesPatch;
 use crate::vaults::Vault;
 use crate::{Page, PageRequest, Service, WriteContext};
 
+mod cache;
+
 mod pool;
 pub use pool::PoolSettings;
 #[allow(unused_imports, reason = "key creation comes next")]
 pub(crate) use pool::{Length, Pool};
+
+mod rotation;
 
 /// The attributes of a key that a client may set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
