@@ -25,6 +25,10 @@ pub enum RecordKind {
     Secret,
     /// One version of a secret.
     SecretVersion,
+    /// The current state of a key.
+    Key,
+    /// One version of a key.
+    KeyVersion,
     /// A registered client.
     Client,
     /// A signing key of the built-in issuer.
@@ -37,10 +41,12 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Vault,
         Self::Secret,
         Self::SecretVersion,
+        Self::Key,
+        Self::KeyVersion,
         Self::Client,
         Self::SigningKey,
         Self::RoleAssignment,
@@ -53,6 +59,8 @@ impl RecordKind {
             Self::Vault => "vault",
             Self::Secret => "secret",
             Self::SecretVersion => "secret-version",
+            Self::Key => "key",
+            Self::KeyVersion => "key-version",
             Self::Client => "client",
             Self::SigningKey => "signing-key",
             Self::RoleAssignment => "role-assignment",

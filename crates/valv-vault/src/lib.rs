@@ -16,6 +16,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 
 mod node;
 
+mod objects;
+
 mod page;
 pub use page::{Page, PageRequest};
 

@@ -10,11 +10,15 @@ use valv_crypto::{Algorithm, Generate, JsonWebKey, KeyOperation, KeyType, Public
 use valv_model::{Attributes, Error, ObjectName, RecoveryLevel, Result, Tags, UnixSeconds, VersionId};
 use zeroize::Zeroizing;
 
-use crate::secrets::AttributesPatch;
 use crate::vaults::Vault;
 use crate::{Page, PageRequest, Service, WriteContext};
 
+pub use crate::objects::AttributesPatch;
+
 mod cache;
+
+mod kind;
+pub(crate) use kind::Key;
 
 mod pool;
 pub use pool::PoolSettings;

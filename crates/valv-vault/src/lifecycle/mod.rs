@@ -11,10 +11,13 @@ use valv_model::{Operation, Result, UnixSeconds, VaultId};
 use valv_sealing::RecordKind;
 use zeroize::Zeroizing;
 
+use crate::keys::Key;
+use crate::objects::lifecycle as objects;
 use crate::queue::{Change, Decision, Need, Scope, State, Write, trim_log};
+use crate::secrets::Secret;
 use crate::system::registry;
 use crate::vaults::{Purge, Vault};
-use crate::{Service, WriteContext, secrets};
+use crate::{Service, WriteContext};
 
 mod even_clock;
 pub use even_clock::{AWAY_MAX_S, ClockHistory, EVEN_MIN, JUMP_MAX_S, RECORD_EVERY_S, Reading};
@@ -76,7 +79,8 @@ impl Service {
         for vault in &live {
             // Unfinished work is finished in any case; by the earliest of all times nothing more is due.
             let now = if purges { now } else { UnixSeconds(i64::MIN) };
-            log_failure(vault, secrets::lifecycle(self, vault, now).await);
+            log_failure(vault, objects::lifecycle::<Secret>(self, vault, now).await);
+            log_failure(vault, objects::lifecycle::<Key>(self, vault, now).await);
         }
         for vault in live.iter().chain(&deleted).chain([&system]) {
             log_failure(vault, trim_log(&self.node, &vault.group, &vault.state.envelope.id).await);

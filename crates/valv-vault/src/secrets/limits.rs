@@ -1,8 +1,9 @@
 //! What a client may send, as Azure bounds it (Key Vault secrets: "About secrets", REST `SetSecret`).
 
-use valv_model::{Error, MAX_TAGS, Result, Tags, UnixSeconds};
+use valv_model::{Error, Result};
 
-use super::{AttributesPatch, SecretSet, SecretUpdate};
+use super::{SecretSet, SecretUpdate};
+use crate::objects::limits::{check_dates, check_tags};
 
 /// The most bytes of a value (25 KB).
 pub const MAX_VALUE_BYTES: usize = 25_600;
@@ -10,12 +11,6 @@ pub const MAX_VALUE_BYTES: usize = 25_600;
 pub const MAX_CONTENT_TYPE_CHARS: usize = 255;
 /// The most characters of a tag's name, and of its value.
 pub const MAX_TAG_CHARS: usize = 512;
-/// The last moment that has a four-digit year: 9999-12-31T23:59:59Z.
-pub const MAX_DATE: UnixSeconds = UnixSeconds(253_402_300_799);
-/// The most versions in one backup.
-pub const MAX_BACKUP_VERSIONS: usize = 500;
-/// The most characters of a backup blob.
-pub const MAX_BACKUP_CHARS: usize = 32 * 1024 * 1024;
 
 /// Checks the parameters of `SecretSet`.
 pub(super) fn check_set(set: &SecretSet) -> Result<()> {
@@ -26,7 +21,7 @@ pub(super) fn check_set(set: &SecretSet) -> Result<()> {
         )));
     }
     check_content_type(set.content_type.as_deref())?;
-    check_tags(&set.tags)?;
+    check_tags(&set.tags, MAX_TAG_CHARS)?;
     check_dates(&set.attributes)
 }
 
@@ -34,7 +29,7 @@ pub(super) fn check_set(set: &SecretSet) -> Result<()> {
 pub(super) fn check_update(update: &SecretUpdate) -> Result<()> {
     check_content_type(update.content_type.as_deref())?;
     if let Some(tags) = &update.tags {
-        check_tags(tags)?;
+        check_tags(tags, MAX_TAG_CHARS)?;
     }
     check_dates(&update.attributes)
 }
@@ -48,45 +43,12 @@ fn check_content_type(content_type: Option<&str>) -> Result<()> {
     }
 }
 
-fn check_tags(tags: &Tags) -> Result<()> {
-    if tags.len() > MAX_TAGS {
-        return Err(Error::bad(format!(
-            "Property tags has invalid value: it has {} tags; at most {MAX_TAGS} are allowed.",
-            tags.len()
-        )));
-    }
-    for (name, value) in tags {
-        let (name, value) = (name.chars().count(), value.chars().count());
-        if name == 0 {
-            return Err(Error::bad("Property tags has invalid value: a tag has an empty name."));
-        }
-        if name > MAX_TAG_CHARS || value > MAX_TAG_CHARS {
-            return Err(Error::bad(format!(
-                "Property tags has invalid value: a tag's name has {name} and its value {value} characters; at most {MAX_TAG_CHARS} each are allowed."
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Whether `exp` lies before `nbf` is the client's business: both are advisory for secrets.
-fn check_dates(attributes: &AttributesPatch) -> Result<()> {
-    for (name, date) in [("nbf", attributes.nbf), ("exp", attributes.exp)] {
-        if date.is_some_and(|date| date < UnixSeconds(0) || date > MAX_DATE) {
-            return Err(Error::bad(format!(
-                "Property attributes.{name} has invalid value: it must be a number of seconds since 1970-01-01 UTC between 0 and {}.",
-                MAX_DATE.0
-            )));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use valv_model::ErrorCode;
+    use valv_model::{ErrorCode, MAX_TAGS, Tags, UnixSeconds};
     use zeroize::Zeroizing;
 
+    use super::super::{AttributesPatch, MAX_DATE};
     use super::*;
 
     fn set() -> SecretSet {

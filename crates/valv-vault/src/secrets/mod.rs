@@ -3,60 +3,31 @@
 //! A read is one linearizable read. A write is a pure decision that the vault's queue runs; the few that
 //! are too large for one commit mark the secret first, and the lifecycle ends what was interrupted.
 
-use serde::{Deserialize, Serialize};
 use valv_access::Permit;
-use valv_model::{
-    Attributes, Error, ObjectName, Operation, RecoveryLevel, Result, Tags, UnixSeconds, VersionId,
-};
+use valv_model::{Attributes, ObjectName, Operation, RecoveryLevel, Result, Tags, UnixSeconds, VersionId};
 use zeroize::Zeroizing;
 
+use crate::objects::{backup, delete, list, restore};
 use crate::vaults::Vault;
 use crate::{Page, PageRequest, Service, WriteContext};
 
-mod desk;
-use desk::Live;
+pub use crate::objects::AttributesPatch;
+pub use crate::objects::Tidied;
+pub use crate::objects::limits::{MAX_BACKUP_CHARS, MAX_BACKUP_VERSIONS, MAX_DATE};
 
-mod records;
-
-mod errors;
+mod kind;
+pub(crate) use kind::Secret;
 
 mod limits;
-pub use limits::{
-    MAX_BACKUP_CHARS, MAX_BACKUP_VERSIONS, MAX_CONTENT_TYPE_CHARS, MAX_DATE, MAX_TAG_CHARS, MAX_VALUE_BYTES,
-};
-
-mod version;
+pub use limits::{MAX_CONTENT_TYPE_CHARS, MAX_TAG_CHARS, MAX_VALUE_BYTES};
 
 mod set;
-
-mod list;
-
-mod delete;
-
-mod backup;
-
-mod restore;
-
-mod lifecycle;
-pub use lifecycle::Tidied;
-pub(crate) use lifecycle::lifecycle;
 
 mod fuzzing;
 pub use fuzzing::{decode_any, open_any};
 
 #[cfg(test)]
 mod tests;
-
-/// The attributes a client may set; `None` keeps (update) or takes the default (set).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttributesPatch {
-    /// Default true.
-    pub enabled: Option<bool>,
-    /// Not before.
-    pub nbf: Option<UnixSeconds>,
-    /// Expires.
-    pub exp: Option<UnixSeconds>,
-}
 
 /// The parameters of `SecretSet`. Limits (value 25,600 bytes, contentType 255, 15 tags of 512) are checked here.
 pub struct SecretSet {
@@ -165,7 +136,7 @@ impl Service {
         page: &PageRequest,
     ) -> Result<Page<SecretItem>> {
         let desk = self.desk(permit, vault, Operation::SecretList, None)?;
-        list::live(&desk, page).await
+        list::live::<Secret>(&desk, page).await
     }
     /// Versions of a live secret, oldest first; an absent name has none.
     pub async fn secret_list_versions(
@@ -176,7 +147,7 @@ impl Service {
         page: &PageRequest,
     ) -> Result<Page<SecretItem>> {
         let desk = self.desk(permit, vault, Operation::SecretListVersions, Some(name))?;
-        list::versions(&desk, name, page).await
+        list::versions::<Secret>(&desk, name, page).await
     }
     /// Soft-deletes a secret with all versions.
     pub async fn secret_delete(
@@ -187,7 +158,7 @@ impl Service {
         name: &ObjectName,
     ) -> Result<DeletedSecret> {
         let desk = self.desk(permit, vault, Operation::SecretDelete, Some(name))?;
-        delete::delete(&desk, context, name).await
+        delete::delete::<Secret>(&desk, context, name).await
     }
     /// Deleted secrets in name order.
     pub async fn secret_list_deleted(
@@ -197,7 +168,7 @@ impl Service {
         page: &PageRequest,
     ) -> Result<Page<DeletedSecret>> {
         let desk = self.desk(permit, vault, Operation::SecretListDeleted, None)?;
-        list::deleted(&desk, page).await
+        list::deleted::<Secret>(&desk, page).await
     }
     /// One deleted secret.
     pub async fn secret_get_deleted(
@@ -207,7 +178,7 @@ impl Service {
         name: &ObjectName,
     ) -> Result<DeletedSecret> {
         let desk = self.desk(permit, vault, Operation::SecretGetDeleted, Some(name))?;
-        delete::get_deleted(&desk, name).await
+        delete::get_deleted::<Secret>(&desk, name).await
     }
     /// Takes a deleted secret back, all versions as they were.
     pub async fn secret_recover(
@@ -218,7 +189,7 @@ impl Service {
         name: &ObjectName,
     ) -> Result<SecretItem> {
         let desk = self.desk(permit, vault, Operation::SecretRecover, Some(name))?;
-        delete::recover(&desk, context, name).await
+        delete::recover::<Secret>(&desk, context, name).await
     }
     /// Destroys a deleted secret.
     pub async fn secret_purge(
@@ -229,12 +200,12 @@ impl Service {
         name: &ObjectName,
     ) -> Result<()> {
         let desk = self.desk(permit, vault, Operation::SecretPurge, Some(name))?;
-        delete::purge(&desk, context, name).await
+        delete::purge::<Secret>(&desk, context, name).await
     }
     /// All versions as an opaque blob (base64url text) that only this deployment opens.
     pub async fn secret_backup(&self, permit: &Permit, vault: &Vault, name: &ObjectName) -> Result<String> {
         let desk = self.desk(permit, vault, Operation::SecretBackup, Some(name))?;
-        backup::backup(&desk, name).await
+        backup::backup::<Secret>(&desk, name).await
     }
     /// Brings a backup back under its own name. 409 where the name exists, live or deleted.
     pub async fn secret_restore(
@@ -245,27 +216,6 @@ impl Service {
         blob: &str,
     ) -> Result<SecretItem> {
         let desk = self.desk(permit, vault, Operation::SecretRestore, None)?;
-        restore::restore(&desk, context, blob).await
-    }
-
-    /// The vault's records for one operation, once the permit is seen to be for just that: the vault, the
-    /// operation and the object. Anything else is a fault of the caller's code.
-    fn desk<'a>(
-        &'a self,
-        permit: &Permit,
-        vault: &'a Vault,
-        operation: Operation,
-        object: Option<&ObjectName>,
-    ) -> Result<Live<'a>> {
-        if permit.operation() != operation
-            || permit.vault() != Some(&vault.state.envelope.id)
-            || permit.object() != object
-        {
-            return Err(Error::internal(format!(
-                "a permit for {} was used for {operation}",
-                permit.operation()
-            )));
-        }
-        Ok(Live { service: self, vault })
+        restore::restore::<Secret>(&desk, context, blob).await
     }
 }

@@ -15,10 +15,10 @@ use valv_model::{
 use valv_sealing::{Keyring, RequestKey, RootKeySource, RootKeys, VaultEnvelope};
 use zeroize::Zeroizing;
 
-use super::super::desk::{self, Desk, Done, Found, Step, View};
-use super::super::records::{Plaintext, kind};
-use super::super::*;
-use super::super::{backup, delete, list, restore, set};
+use super::super::{set, *};
+use crate::objects::desk::{self, Desk, Done, Found, Step, View};
+use crate::objects::records::{Plaintext, kind};
+use crate::objects::{backup, delete, lifecycle, list, restore};
 use crate::queue::{Committed, Need, Write};
 use crate::vaults::{VaultProperties, VaultState};
 
@@ -159,43 +159,43 @@ impl Bench {
         run(set::update(self, &context(None), name, version, update))
     }
     pub(super) fn list(&self, page: &PageRequest) -> Result<Page<SecretItem>> {
-        run(list::live(self, page))
+        run(list::live::<Secret>(self, page))
     }
     pub(super) fn list_versions(&self, name: &ObjectName, page: &PageRequest) -> Result<Page<SecretItem>> {
-        run(list::versions(self, name, page))
+        run(list::versions::<Secret>(self, name, page))
     }
     pub(super) fn list_deleted(&self, page: &PageRequest) -> Result<Page<DeletedSecret>> {
-        run(list::deleted(self, page))
+        run(list::deleted::<Secret>(self, page))
     }
     pub(super) fn delete(&self, name: &ObjectName) -> Result<DeletedSecret> {
-        run(delete::delete(self, &context(None), name))
+        run(delete::delete::<Secret>(self, &context(None), name))
     }
     pub(super) fn get_deleted(&self, name: &ObjectName) -> Result<DeletedSecret> {
-        run(delete::get_deleted(self, name))
+        run(delete::get_deleted::<Secret>(self, name))
     }
     pub(super) fn recover(&self, name: &ObjectName) -> Result<SecretItem> {
-        run(delete::recover(self, &context(None), name))
+        run(delete::recover::<Secret>(self, &context(None), name))
     }
     pub(super) fn purge(&self, name: &ObjectName) -> Result<()> {
-        run(delete::purge(self, &context(None), name))
+        run(delete::purge::<Secret>(self, &context(None), name))
     }
     pub(super) fn purge_again(&self, request: u8, name: &ObjectName) -> Result<()> {
-        run(delete::purge(self, &context(Some(request)), name))
+        run(delete::purge::<Secret>(self, &context(Some(request)), name))
     }
     pub(super) fn delete_again(&self, request: u8, name: &ObjectName) -> Result<DeletedSecret> {
-        run(delete::delete(self, &context(Some(request)), name))
+        run(delete::delete::<Secret>(self, &context(Some(request)), name))
     }
     pub(super) fn backup(&self, name: &ObjectName) -> Result<String> {
-        run(backup::backup(self, name))
+        run(backup::backup::<Secret>(self, name))
     }
     pub(super) fn restore(&self, blob: &str) -> Result<SecretItem> {
-        run(restore::restore(self, &context(None), blob))
+        run(restore::restore::<Secret>(self, &context(None), blob))
     }
     pub(super) fn restore_again(&self, request: u8, blob: &str) -> Result<SecretItem> {
-        run(restore::restore(self, &context(Some(request)), blob))
+        run(restore::restore::<Secret>(self, &context(Some(request)), blob))
     }
     pub(super) fn round(&self) -> Tidied {
-        run(super::super::lifecycle::round(self, self.now())).unwrap()
+        run(lifecycle::round::<Secret>(self, self.now())).unwrap()
     }
     pub(super) fn open_any(&self, blob: &str) -> Result<()> {
         super::super::open_any(keyring(), blob)
@@ -322,11 +322,11 @@ impl Desk for Bench {
         Ok(Done::Fresh(told))
     }
 
-    async fn seal_backup(&self, plaintext: Plaintext) -> Result<Vec<u8>> {
-        Ok(keyring().seal_backup(desk::BACKUP, &plaintext).unwrap())
+    async fn seal_backup(&self, of: &'static str, plaintext: Plaintext) -> Result<Vec<u8>> {
+        Ok(keyring().seal_backup(of, &plaintext).unwrap())
     }
 
-    async fn open_backup(&self, sealed: Vec<u8>) -> Result<Plaintext> {
-        desk::open_backup(keyring(), &sealed)
+    async fn open_backup(&self, of: &'static str, sealed: Vec<u8>) -> Result<Plaintext> {
+        desk::open_backup(keyring(), of, &sealed)
     }
 }

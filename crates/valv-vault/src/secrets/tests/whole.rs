@@ -6,9 +6,10 @@ use bytes::Bytes;
 use valv_engine::layout;
 use valv_model::ErrorCode;
 
-use super::super::*;
-use super::super::{backup, delete, list, restore, set};
+use super::super::{set, *};
 use super::bench::{all, name as secret, value};
+use crate::objects::desk::Live;
+use crate::objects::{backup, delete, list, restore};
 use crate::testing::{Fault, World, context, name, request};
 
 fn live<'a>(world: &'a World, vault: &'a Vault) -> Live<'a> {
@@ -32,16 +33,16 @@ async fn f37_the_largest_histories_pass_the_queue_and_outlive_their_vault() {
     for at in 0..MAX_BACKUP_VERSIONS {
         set::set(&desk, &context(), &n, value(&text(at))).await.unwrap();
     }
-    let blob = backup::backup(&desk, &n).await.unwrap();
-    delete::delete(&desk, &context(), &n).await.unwrap();
-    delete::purge(&desk, &context(), &n).await.unwrap();
+    let blob = backup::backup::<Secret>(&desk, &n).await.unwrap();
+    delete::delete::<Secret>(&desk, &context(), &n).await.unwrap();
+    delete::purge::<Secret>(&desk, &context(), &n).await.unwrap();
     assert!(keys(&world, &vault, "").is_empty());
     world.service.delete_vault(&context(), &name("from")).await.unwrap();
 
     let other = world.vault("other").await;
     let desk = live(&world, &other);
     let commits = world.engine.commits.load(std::sync::atomic::Ordering::SeqCst);
-    let item = restore::restore(&desk, &context(), &blob).await.unwrap();
+    let item = restore::restore::<Secret>(&desk, &context(), &blob).await.unwrap();
     assert!(world.engine.commits.load(std::sync::atomic::Ordering::SeqCst) - commits > 40);
     assert_eq!(keys(&world, &other, "").len(), MAX_BACKUP_VERSIONS + 1);
     let got = set::get(&desk, &n, None).await.unwrap();
@@ -62,8 +63,8 @@ async fn f37_a_secret_of_the_largest_size_passes_the_queue() {
     set::set(&desk, &context(), &n, largest).await.unwrap();
     let update = SecretUpdate { tags: Some(tags), ..SecretUpdate::default() };
     set::update(&desk, &context(), &n, None, update).await.unwrap();
-    delete::delete(&desk, &context(), &n).await.unwrap();
-    delete::recover(&desk, &context(), &n).await.unwrap();
+    delete::delete::<Secret>(&desk, &context(), &n).await.unwrap();
+    delete::recover::<Secret>(&desk, &context(), &n).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +102,7 @@ async fn f02_a_write_whose_answer_was_lost_is_done_once() {
         world.restart().await;
         let again = set::set(&live(&world, &vault), &request(1), &n, value("one")).await.unwrap();
         assert_eq!((&again.item.version, again.value.as_str()), (&first.version, "one"), "{fault:?}");
-        let page = list::versions(&live(&world, &vault), &n, &all()).await.unwrap();
+        let page = list::versions::<Secret>(&live(&world, &vault), &n, &all()).await.unwrap();
         assert_eq!(page.items.len(), 1, "{fault:?}");
     }
 }
@@ -133,7 +134,7 @@ async fn f36_no_changed_byte_and_no_moved_record_is_ever_answered() {
                 // It can be neither written nor listed, and its neighbours can.
                 let error = set::set(&desk, &context(), &secret("a"), value("new")).await.err().unwrap();
                 assert_eq!(error.code, ErrorCode::InternalError);
-                let listed = list::live(&desk, &all()).await.unwrap().items;
+                let listed = list::live::<Secret>(&desk, &all()).await.unwrap().items;
                 assert_eq!(listed.iter().map(|item| item.name.as_str()).collect::<Vec<_>>(), ["b"]);
             }
             neighbour().await;
@@ -165,6 +166,6 @@ async fn a_request_that_looked_before_the_data_key_was_rotated_reads_what_came_a
     world.service.rotate_data_key(&context(), &name("dev")).await.unwrap();
     set::set(&desk, &context(), &n, value("two")).await.unwrap();
     assert_eq!(*set::get(&desk, &n, None).await.unwrap().value, "two");
-    assert_eq!(list::live(&desk, &all()).await.unwrap().items.len(), 1);
-    assert_eq!(list::versions(&desk, &n, &all()).await.unwrap().items.len(), 2);
+    assert_eq!(list::live::<Secret>(&desk, &all()).await.unwrap().items.len(), 1);
+    assert_eq!(list::versions::<Secret>(&desk, &n, &all()).await.unwrap().items.len(), 2);
 }

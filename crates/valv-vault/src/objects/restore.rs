@@ -1,20 +1,19 @@
-//! Restore: a backup becomes a secret again, under its own name.
+//! Restore: a backup becomes an object again, under its own name.
 //!
 //! One commit where the versions fit into one. Otherwise the first commit takes the name and the last one
-//! shows the secret; in between nobody sees it. A restore of the same backup takes up one that stopped.
+//! shows the object; in between nobody sees it. A restore of the same backup takes up one that stopped.
 
 use std::sync::Arc;
 
-use valv_model::{Error, ErrorCode, ObjectName, Operation, Result};
+use valv_model::{Error, ErrorCode, ObjectName, Result};
 use zeroize::Zeroizing;
 
 use super::desk::{Desk, Done, Step, View, put};
+use super::read::{self, record};
 use super::records::{
-    Phase, Plaintext, Restoration, SecretRecord, VersionRecord, deleted_path, live_path, recovery_level,
-    version_path,
+    Object, Phase, Plaintext, Restoration, Version, deleted_path, live_path, recovery_level, version_path,
 };
-use super::set::record;
-use super::{SecretItem, backup, delete, errors};
+use super::{Kind, backup, errors};
 use crate::WriteContext;
 use crate::queue::{Decision, Need, Write};
 
@@ -30,20 +29,24 @@ struct Stored {
 }
 
 /// What every step of a restore knows.
-struct Plan {
+struct Plan<K: Kind> {
     name: ObjectName,
     backup: String,
     /// The record at the end, still to be given its phase.
-    record: SecretRecord,
+    record: Object<K>,
     /// The versions by step.
     steps: Vec<Vec<Stored>>,
 }
 
-/// `SecretRestore`.
-pub(super) async fn restore(desk: &impl Desk, context: &WriteContext, blob: &str) -> Result<SecretItem> {
-    let sealed = backup::unwrap(blob)?;
-    let plaintext = desk.open_backup(sealed).await?;
-    let plan = Arc::new(plan(backup::read(&plaintext)?)?);
+/// Brings a backup back under its own name.
+pub(crate) async fn restore<K: Kind>(
+    desk: &impl Desk,
+    context: &WriteContext,
+    blob: &str,
+) -> Result<K::Item> {
+    let sealed = backup::unwrap::<K>(blob)?;
+    let plaintext = desk.open_backup(K::WORD, sealed).await?;
+    let plan = Arc::new(plan::<K>(backup::read(&plaintext)?)?);
     drop(plaintext);
 
     // The first step carries the request's identity. A retry of a restore that is done answers it; one of
@@ -57,14 +60,14 @@ pub(super) async fn restore(desk: &impl Desk, context: &WriteContext, blob: &str
             Ok(Done::Fresh(Some(item))) => return Ok(item),
             Ok(Done::Fresh(None)) => at += 1,
             Ok(Done::Replayed(_)) => {
-                if let Some(record) = delete::stored(desk, live_path(&plan.name)).await? {
+                if let Some(record) = read::stored::<K>(desk, live_path::<K>(&plan.name)).await? {
                     return Ok(record.item(recovery_level(desk.vault())));
                 }
                 if plan.steps.len() == 1 {
-                    return Err(errors::changed_since(&plan.name));
+                    return Err(errors::changed_since::<K>(&plan.name));
                 }
             }
-            // Only the last step shows the secret: before it, nothing happened for anybody.
+            // Only the last step shows the object: before it, nothing happened for anybody.
             Err(error) if error.code == ErrorCode::UnknownOutcome && !last => {
                 return Err(unfinished().detail(error.to_string()));
             }
@@ -78,8 +81,8 @@ fn unfinished() -> Error {
     Error::unavailable("The restore was not finished in time, and nothing of it can be seen. Try it again.")
 }
 
-fn plan(backup: backup::Backup) -> Result<Plan> {
-    let backup::Backup { id, name, versions, .. } = backup;
+fn plan<K: Kind>(backup: backup::Backup<K>) -> Result<Plan<K>> {
+    let backup::Backup { id, name, versions, own, .. } = backup;
     let current = versions.last().map(|version| version.head.clone());
     let current = current.ok_or_else(|| errors::malformed_backup("no versions"))?;
     let mut steps: Vec<Vec<Stored>> = vec![Vec::new()];
@@ -96,29 +99,31 @@ fn plan(backup: backup::Backup) -> Result<Plan> {
             step.push(stored);
         }
     }
-    Ok(Plan { record: SecretRecord::new(name.clone(), current), name, backup: id, steps })
+    let mut record = Object::new(name.clone(), current);
+    record.own = own;
+    Ok(Plan { record, name, backup: id, steps })
 }
 
-fn stored(name: &ObjectName, version: &VersionRecord) -> Result<Stored> {
-    Ok(Stored { path: version_path(name, &version.head.version), plaintext: version.encode()? })
+fn stored<K: Kind>(name: &ObjectName, version: &Version<K>) -> Result<Stored> {
+    Ok(Stored { path: version_path::<K>(name, &version.head.version), plaintext: version.encode()? })
 }
 
-/// The step's answer: the secret, once it can be seen.
-fn step(plan: Arc<Plan>, at: usize) -> Step<Option<SecretItem>> {
+/// The step's answer: the object, once it can be seen.
+fn step<K: Kind>(plan: Arc<Plan<K>>, at: usize) -> Step<Option<K::Item>> {
     Step {
-        operation: Operation::SecretRestore,
-        needs: vec![Need::Record(live_path(&plan.name)), Need::Record(deleted_path(&plan.name))],
+        operation: K::OPERATIONS.restore,
+        needs: vec![Need::Record(live_path::<K>(&plan.name)), Need::Record(deleted_path::<K>(&plan.name))],
         decide: Box::new(move |view| decide(view, &plan, at)),
     }
 }
 
-fn decide(view: &dyn View, plan: &Plan, at: usize) -> Result<(Decision, Option<SecretItem>)> {
-    let (live, deleted) = (live_path(&plan.name), deleted_path(&plan.name));
-    let conflict = || errors::restore_conflict(&plan.name, &plan.record.current.version);
+fn decide<K: Kind>(view: &dyn View, plan: &Plan<K>, at: usize) -> Result<(Decision, Option<K::Item>)> {
+    let (live, deleted) = (live_path::<K>(&plan.name), deleted_path::<K>(&plan.name));
+    let conflict = || errors::restore_conflict::<K>(&plan.name, &plan.record.current.version);
     if view.get(&live)?.is_some() {
         return Err(conflict());
     }
-    let ours = |record: &SecretRecord| {
+    let ours = |record: &Object<K>| {
         record.phase == Phase::Restoring
             && record.restoration.as_ref().is_some_and(|restoration| restoration.backup == plan.backup)
     };
@@ -145,6 +150,7 @@ fn decide(view: &dyn View, plan: &Plan, at: usize) -> Result<(Decision, Option<S
         writes.push(Write::Delete { path: deleted });
     }
     let item = record.item(recovery_level(view.vault()));
+    let version = Some(record.current.version.clone());
     writes.push(put(live, record.encode()?));
-    Ok((Decision { writes, version: Some(item.version.clone()) }, Some(item)))
+    Ok((Decision { writes, version }, Some(item)))
 }

@@ -3,10 +3,10 @@
 use valv_model::{Error, Result, VersionId};
 
 /// The random part of a version id.
-pub(super) type Random = [u8; 10];
+pub(crate) type Random = [u8; 10];
 
 /// Draws the random part, once per request: a decision that runs again makes the same id.
-pub(super) fn draw() -> Result<Random> {
+pub(crate) fn draw() -> Result<Random> {
     let mut random = Random::default();
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| Error::internal("the operating system gave no random bytes"))?;
@@ -14,7 +14,7 @@ pub(super) fn draw() -> Result<Random> {
 }
 
 /// The id of a new version: the time's, but always greater than `last`, also when the clock went back.
-pub(super) fn next(now_ms: i64, random: Random, last: Option<&VersionId>) -> Result<VersionId> {
+pub(crate) fn next(now_ms: i64, random: Random, last: Option<&VersionId>) -> Result<VersionId> {
     let now = u64::try_from(now_ms).unwrap_or(0);
     let id = uuid::Builder::from_unix_timestamp_millis(now, &random).into_uuid().as_u128();
     let id = match last {
@@ -24,7 +24,7 @@ pub(super) fn next(now_ms: i64, random: Random, last: Option<&VersionId>) -> Res
             if id > last {
                 id
             } else {
-                successor(last).ok_or_else(|| Error::internal("the version ids of a secret are used up"))?
+                successor(last).ok_or_else(|| Error::internal("the version ids of an object are used up"))?
             }
         }
         None => id,

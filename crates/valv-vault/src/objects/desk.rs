@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use valv_access::Permit;
 use valv_engine::{KeyRange, layout};
-use valv_model::{Error, Operation, Result, UnixSeconds};
+use valv_model::{Error, ObjectName, Operation, Result, UnixSeconds};
 use valv_sealing::{RecordKind, SealError};
 use zeroize::Zeroizing;
 
@@ -14,7 +15,7 @@ use crate::vaults::{Vault, VaultState};
 use crate::{Service, WriteContext};
 
 /// What a decision sees of the vault.
-pub(super) trait View {
+pub(crate) trait View {
     /// The time it is judged by.
     fn now(&self) -> UnixSeconds;
     /// The same in milliseconds.
@@ -51,17 +52,17 @@ impl View for State<'_> {
 }
 
 /// A pure function from the vault's state to the writes and what the caller is told of them.
-pub(super) type Decide<T> = Box<dyn Fn(&dyn View) -> Result<(Decision, T)> + Send + Sync>;
+pub(crate) type Decide<T> = Box<dyn Fn(&dyn View) -> Result<(Decision, T)> + Send + Sync>;
 
 /// One commit of an operation.
-pub(super) struct Step<T> {
-    pub(super) operation: Operation,
-    pub(super) needs: Vec<Need>,
-    pub(super) decide: Decide<T>,
+pub(crate) struct Step<T> {
+    pub(crate) operation: Operation,
+    pub(crate) needs: Vec<Need>,
+    pub(crate) decide: Decide<T>,
 }
 
 /// How a step ended.
-pub(super) enum Done<T> {
+pub(crate) enum Done<T> {
     /// Decided and durable now.
     Fresh(T),
     /// Was durable before: this is a retry.
@@ -69,14 +70,14 @@ pub(super) enum Done<T> {
 }
 
 /// A record that was read: its path, and what is in it or why that cannot be known.
-pub(super) struct Found {
-    pub(super) path: String,
-    pub(super) record: Result<Plaintext, String>,
+pub(crate) struct Found {
+    pub(crate) path: String,
+    pub(crate) record: Result<Plaintext, String>,
 }
 
 impl Found {
     /// Decodes the record. A damaged one is reported and is an internal error (F36).
-    pub(super) fn decode<T>(self, decode: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T> {
+    pub(crate) fn decode<T>(self, decode: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T> {
         let Self { path, record } = self;
         record.and_then(|record| decode(&record)).map_err(|problem| damaged(&path, &problem))
     }
@@ -91,14 +92,14 @@ fn counted<T>(opened: Result<T>) -> Result<T> {
 const DAMAGED: &str = "valv_damaged_records";
 
 /// Reports a damaged record. Paths name the object; they hold nothing secret.
-pub(super) fn damaged(path: &str, problem: &str) -> Error {
+pub(crate) fn damaged(path: &str, problem: &str) -> Error {
     metrics::counter!(DAMAGED).increment(1);
     tracing::error!(path, problem, "damaged record");
     Error::internal(format!("damaged record at {path}: {problem}"))
 }
 
 /// A vault's records as the operations reach them.
-pub(super) trait Desk: Sync {
+pub(crate) trait Desk: Sync {
     /// The vault as the request sees it.
     fn vault(&self) -> &VaultState;
 
@@ -112,17 +113,48 @@ pub(super) trait Desk: Sync {
         step: Step<T>,
     ) -> impl Future<Output = Result<Done<T>>> + Send;
 
-    /// Seals a backup for this deployment.
-    fn seal_backup(&self, plaintext: Plaintext) -> impl Future<Output = Result<Vec<u8>>> + Send;
+    /// Seals a backup for this deployment. `of`: the type of object, to which the blob is bound.
+    fn seal_backup(
+        &self,
+        of: &'static str,
+        plaintext: Plaintext,
+    ) -> impl Future<Output = Result<Vec<u8>>> + Send;
 
     /// Opens a backup of this deployment.
-    fn open_backup(&self, sealed: Vec<u8>) -> impl Future<Output = Result<Plaintext>> + Send;
+    fn open_backup(
+        &self,
+        of: &'static str,
+        sealed: Vec<u8>,
+    ) -> impl Future<Output = Result<Plaintext>> + Send;
 }
 
 /// The real one.
-pub(super) struct Live<'a> {
-    pub(super) service: &'a Service,
-    pub(super) vault: &'a Vault,
+pub(crate) struct Live<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) vault: &'a Vault,
+}
+
+impl Service {
+    /// The vault's records for one operation, once the permit is seen to be for just that: the vault, the
+    /// operation and the object. Anything else is a fault of the caller's code.
+    pub(crate) fn desk<'a>(
+        &'a self,
+        permit: &Permit,
+        vault: &'a Vault,
+        operation: Operation,
+        object: Option<&ObjectName>,
+    ) -> Result<Live<'a>> {
+        if permit.operation() != operation
+            || permit.vault() != Some(&vault.state.envelope.id)
+            || permit.object() != object
+        {
+            return Err(Error::internal(format!(
+                "a permit for {} was used for {operation}",
+                permit.operation()
+            )));
+        }
+        Ok(Live { service: self, vault })
+    }
 }
 
 impl Desk for Live<'_> {
@@ -193,29 +225,26 @@ impl Desk for Live<'_> {
         })
     }
 
-    async fn seal_backup(&self, plaintext: Plaintext) -> Result<Vec<u8>> {
+    async fn seal_backup(&self, of: &'static str, plaintext: Plaintext) -> Result<Vec<u8>> {
         let barrier = self.service.barrier.clone();
         off_thread(move || {
             barrier
                 .keyring()
-                .seal_backup(BACKUP, &plaintext)
+                .seal_backup(of, &plaintext)
                 .map_err(|error| Error::internal(format!("a backup cannot be sealed: {error}")))
         })
         .await
     }
 
-    async fn open_backup(&self, sealed: Vec<u8>) -> Result<Plaintext> {
+    async fn open_backup(&self, of: &'static str, sealed: Vec<u8>) -> Result<Plaintext> {
         let barrier = self.service.barrier.clone();
-        off_thread(move || open_backup(barrier.keyring(), &sealed)).await
+        off_thread(move || open_backup(barrier.keyring(), of, &sealed)).await
     }
 }
 
-/// What a backup's key is bound to: a blob of another object type does not open as a secret.
-pub(super) const BACKUP: &str = "secret";
-
 /// Opens a sealed backup.
-pub(super) fn open_backup(keyring: &valv_sealing::Keyring, sealed: &[u8]) -> Result<Plaintext> {
-    keyring.open_backup(BACKUP, sealed).map_err(|error| super::errors::malformed_backup(error.to_string()))
+pub(crate) fn open_backup(keyring: &valv_sealing::Keyring, of: &str, sealed: &[u8]) -> Result<Plaintext> {
+    keyring.open_backup(of, sealed).map_err(|error| super::errors::malformed_backup(error.to_string()))
 }
 
 /// Megabytes are sealed and opened beside the request threads.
@@ -231,7 +260,7 @@ fn gone() -> Error {
 }
 
 /// A put of a record at one of our paths.
-pub(super) fn put(path: String, plaintext: Zeroizing<Vec<u8>>) -> Write {
+pub(crate) fn put(path: String, plaintext: Zeroizing<Vec<u8>>) -> Write {
     let kind: RecordKind = records::kind(&path);
     Write::Put { path, kind, plaintext }
 }

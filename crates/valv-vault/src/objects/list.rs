@@ -3,38 +3,36 @@
 use valv_engine::KeyRange;
 use valv_model::{Error, ObjectName, Result, VersionId};
 
+use super::Kind;
 use super::desk::{Desk, Found};
-use super::records::{
-    DELETED, LIVE, Phase, SecretRecord, VersionRecord, item, live_path, recovery_level, version_path,
-    versions_prefix,
-};
-use super::{DeletedSecret, SecretItem};
+use super::records::{Object, Phase, Version, live_path, recovery_level, version_path, versions_prefix};
 use crate::{Page, PageRequest};
 
 /// Azure's bound on `maxresults`.
 const MAX_PAGE: usize = 25;
 
-/// `SecretList`.
-pub(super) async fn live(desk: &impl Desk, page: &PageRequest) -> Result<Page<SecretItem>> {
+/// Live objects.
+pub(crate) async fn live<K: Kind>(desk: &impl Desk, page: &PageRequest) -> Result<Page<K::Listed>> {
     let level = recovery_level(desk.vault());
-    names(desk, LIVE, page, |record| (record.phase == Phase::Live).then(|| record.item(level))).await
+    let show = |record: &Object<K>| (record.phase == Phase::Live).then(|| K::listed(record.item(level)));
+    names(desk, K::LIVE, page, show).await
 }
 
-/// `SecretListDeleted`. What is being purged or restored is not seen.
-pub(super) async fn deleted(desk: &impl Desk, page: &PageRequest) -> Result<Page<DeletedSecret>> {
+/// Deleted objects. What is being purged or restored is not seen.
+pub(crate) async fn deleted<K: Kind>(desk: &impl Desk, page: &PageRequest) -> Result<Page<K::Deleted>> {
     let level = recovery_level(desk.vault());
-    let show = |record: &SecretRecord| match record.phase {
+    let show = |record: &Object<K>| match record.phase {
         Phase::Deleted => record.deleted(level),
         _ => None,
     };
-    names(desk, DELETED, page, show).await
+    names(desk, K::DELETED, page, show).await
 }
 
-async fn names<T>(
+async fn names<K: Kind, T>(
     desk: &impl Desk,
     prefix: &str,
     page: &PageRequest,
-    show: impl Fn(&SecretRecord) -> Option<T>,
+    show: impl Fn(&Object<K>) -> Option<T>,
 ) -> Result<Page<T>> {
     let mut range = KeyRange::prefix(prefix.to_owned());
     if let Some(marker) = &page.after {
@@ -45,33 +43,33 @@ async fn names<T>(
     let max = size(page)?;
     let read = desk.read(vec![range.limit(max + 1)]).await?;
     let found = read.into_iter().next().unwrap_or_default();
-    Ok(cut(found, max, |found| found.decode(SecretRecord::decode).ok().as_ref().and_then(&show)))
+    Ok(cut(found, max, |found| found.decode(Object::decode).ok().as_ref().and_then(&show)))
 }
 
-/// `SecretListVersions`: oldest first; a name without a live secret has none.
-pub(super) async fn versions(
+/// Versions, oldest first; a name without a live object has none.
+pub(crate) async fn versions<K: Kind>(
     desk: &impl Desk,
     name: &ObjectName,
     page: &PageRequest,
-) -> Result<Page<SecretItem>> {
-    let mut range = KeyRange::prefix(versions_prefix(name));
+) -> Result<Page<K::Listed>> {
+    let mut range = KeyRange::prefix(versions_prefix::<K>(name));
     if let Some(marker) = &page.after {
         let version = VersionId::parse(marker).ok().filter(|version| version.as_str() == marker);
         let version = version.ok_or_else(bad_marker)?;
-        range = range.after(version_path(name, &version).as_bytes());
+        range = range.after(version_path::<K>(name, &version).as_bytes());
     }
     let max = size(page)?;
-    let read = desk.read(vec![KeyRange::key(live_path(name)), range.limit(max + 1)]).await?;
+    let read = desk.read(vec![KeyRange::key(live_path::<K>(name)), range.limit(max + 1)]).await?;
     let mut read = read.into_iter();
     let (record, found) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
     let Some(record) = record.into_iter().next() else {
         return Ok(Page { items: Vec::new(), next: None });
     };
-    let spelling = record.decode(SecretRecord::decode)?.name;
+    let spelling = record.decode(Object::<K>::decode)?.name;
     let level = recovery_level(desk.vault());
     Ok(cut(found, max, |found| {
-        let stored = found.decode(VersionRecord::decode).ok()?;
-        Some(item(&spelling, &stored.head, level))
+        let stored = found.decode(Version::<K>::decode).ok()?;
+        Some(K::listed(K::item(&spelling, &stored.head, level)))
     }))
 }
 
