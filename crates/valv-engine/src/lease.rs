@@ -24,6 +24,15 @@ impl GroupId {
         Self(region.as_str().into())
     }
 
+    /// Reads the word that stands in keys.
+    pub fn parse(word: &str) -> valv_model::Result<Self> {
+        if word == "$system" {
+            Ok(Self::system())
+        } else {
+            RegionName::parse(word).map(|region| Self::of_region(&region))
+        }
+    }
+
     /// The word in keys.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,5 +1,6 @@
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::DecodeError;
 
@@ -26,7 +27,7 @@ impl Chain {
     }
 }
 
-/// How far a vault's history has come.
+/// How far a vault's history has come. Between nodes it has its stored form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The number of the last commit; 0 before the first.
@@ -59,5 +60,17 @@ impl Head {
             Some((format, _)) => Err(damaged(format!("unknown format {format}"))),
             None => Err(damaged("empty".into())),
         }
+    }
+}
+
+impl Serialize for Head {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.encode().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Head {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::decode(&Bytes::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }

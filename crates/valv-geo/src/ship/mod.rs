@@ -1,0 +1,1 @@
+//! Home's side: answers from its store what a replica asks.
