@@ -47,6 +47,11 @@ pub enum Command {
         after_help = "Examples:\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app\n  valv access list"
     )]
     Access(AccessCommand),
+    /// Rehearse the loss of a region: a pair under load, its home region taken away and given back, all proved.
+    #[command(
+        after_help = "Examples:\n  valv rehearse\n  valv rehearse --fault freeze --seconds 60 --report rehearsal.html\n\nExit code 0 only if the promise held: no failed read, nothing acknowledged lost, every change refused while lost."
+    )]
+    Rehearse(RehearseArgs),
     /// Make and rotate root keys, rotate data keys.
     #[command(
         subcommand,
@@ -63,6 +68,28 @@ pub struct DevArgs {
     /// The port on the loopback addresses; 0 takes a free one.
     #[arg(long, default_value_t = 8443)]
     pub port: u16,
+}
+
+#[derive(ClapArgs)]
+pub struct RehearseArgs {
+    /// What is done to the home region.
+    #[arg(long, value_enum, default_value = "kill")]
+    pub fault: crate::rehearse::Fault,
+    /// How long the load runs: a third healthy, a third lost, a third (at least 12 s) after the return.
+    #[arg(long, default_value_t = 36)]
+    pub seconds: u64,
+    /// Requests a second, every fifth of them a write.
+    #[arg(long, default_value_t = 100)]
+    pub rate: u32,
+    /// Write one self-contained HTML page: the timeline as a picture, the figures, every operation.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Keep the pair's files and logs also when the promise held.
+    #[arg(long)]
+    pub keep: bool,
 }
 
 #[derive(ClapArgs)]

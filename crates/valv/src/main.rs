@@ -13,6 +13,7 @@ mod dev;
 mod handles;
 mod node;
 mod output;
+mod rehearse;
 mod remote;
 
 fn main() -> ExitCode {

@@ -103,6 +103,11 @@ impl Remote {
         Ok(this)
     }
 
+    /// The token, for requests that are no administration.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// One administration operation; `path` begins with `/admin/`.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let body = body.map(|b| b.to_string()).unwrap_or_default();
