@@ -75,7 +75,6 @@ pub struct Service {
     system_head: Bytes,
     pub(crate) rounds: Rounds,
     /// Computations with keys.
-    #[allow(dead_code, reason = "key creation comes next")]
     pub(crate) pool: Pool,
 }
 

@@ -7,9 +7,12 @@
 use serde::{Deserialize, Serialize};
 use valv_access::Permit;
 use valv_crypto::{Algorithm, Generate, JsonWebKey, KeyOperation, KeyType, PublicJwk};
-use valv_model::{Attributes, Error, ObjectName, RecoveryLevel, Result, Tags, UnixSeconds, VersionId};
+use valv_model::{
+    Attributes, Error, ObjectName, Operation, RecoveryLevel, Result, Tags, UnixSeconds, VersionId,
+};
 use zeroize::Zeroizing;
 
+use crate::objects::{backup, delete, list, restore};
 use crate::vaults::Vault;
 use crate::{Page, PageRequest, Service, WriteContext};
 
@@ -17,15 +20,25 @@ pub use crate::objects::AttributesPatch;
 
 mod cache;
 
+mod fuzzing;
+pub use fuzzing::{decode_any, open_any};
+
 mod kind;
 pub(crate) use kind::Key;
 
+mod limits;
+pub use limits::MAX_TAG_CHARS;
+
 mod pool;
 pub use pool::PoolSettings;
-#[allow(unused_imports, reason = "key creation comes next")]
 pub(crate) use pool::{Length, Pool};
 
+mod records;
+
 mod rotation;
+
+#[cfg(test)]
+mod tests;
 
 /// The attributes of a key that a client may set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,8 +226,17 @@ impl Service {
         name: &ObjectName,
         create: KeyCreate,
     ) -> Result<KeyBundle> {
-        let _ = (permit, context, vault, name, create);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyCreate, Some(name))?;
+        let key_ops = limits::check_create(&create)?;
+        let KeyCreate { generate, attributes, tags, .. } = create;
+        let length = match generate.kty {
+            KeyType::Rsa | KeyType::RsaHsm => Length::Long,
+            KeyType::Ec | KeyType::EcHsm | KeyType::Oct | KeyType::OctHsm => Length::Short,
+        };
+        let make =
+            move || records::draft(&valv_crypto::generate(&generate)?, key_ops, attributes.common, tags);
+        let draft = self.pool.run(length, context.deadline, make).await?;
+        records::store(&desk, context, Operation::KeyCreate, name, draft).await
     }
     /// Takes a key in, or a new version of it.
     pub async fn key_import(
@@ -225,8 +247,13 @@ impl Service {
         name: &ObjectName,
         import: KeyImport,
     ) -> Result<KeyBundle> {
-        let _ = (permit, context, vault, name, import);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyImport, Some(name))?;
+        let (kty, key_ops) = limits::check_import(&import)?;
+        let KeyImport { mut key, attributes, tags, .. } = import;
+        kty.as_str().clone_into(&mut key.kty);
+        let make = move || records::draft(&valv_crypto::import(&key)?, key_ops, attributes.common, tags);
+        let draft = self.pool.run(Length::Long, context.deadline, make).await?;
+        records::store(&desk, context, Operation::KeyImport, name, draft).await
     }
     /// The current version, or the one asked for. Disabled and expired keys are answered.
     pub async fn key_get(
@@ -236,8 +263,8 @@ impl Service {
         name: &ObjectName,
         version: Option<&VersionId>,
     ) -> Result<KeyBundle> {
-        let _ = (permit, vault, name, version);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyGet, Some(name))?;
+        records::get(&desk, name, version).await
     }
     /// Changes a version's operations, attributes, tags. Without a version: the current one.
     pub async fn key_update(
@@ -249,8 +276,8 @@ impl Service {
         version: Option<&VersionId>,
         update: KeyUpdate,
     ) -> Result<KeyBundle> {
-        let _ = (permit, context, vault, name, version, update);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyUpdate, Some(name))?;
+        records::update(&desk, context, name, version, update).await
     }
     /// Live keys in the order of their upper-cased names.
     pub async fn key_list(
@@ -259,8 +286,8 @@ impl Service {
         vault: &Vault,
         page: &PageRequest,
     ) -> Result<Page<KeyItem>> {
-        let _ = (permit, vault, page);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyList, None)?;
+        list::live::<Key>(&desk, page).await
     }
     /// Versions of a live key, oldest first; an absent name has none.
     pub async fn key_list_versions(
@@ -270,8 +297,8 @@ impl Service {
         name: &ObjectName,
         page: &PageRequest,
     ) -> Result<Page<KeyItem>> {
-        let _ = (permit, vault, name, page);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyListVersions, Some(name))?;
+        list::versions::<Key>(&desk, name, page).await
     }
     /// Soft-deletes a key with all versions.
     pub async fn key_delete(
@@ -281,8 +308,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<DeletedKey> {
-        let _ = (permit, context, vault, name);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyDelete, Some(name))?;
+        delete::delete::<Key>(&desk, context, name).await
     }
     /// Deleted keys in name order.
     pub async fn key_list_deleted(
@@ -291,8 +318,8 @@ impl Service {
         vault: &Vault,
         page: &PageRequest,
     ) -> Result<Page<DeletedKey>> {
-        let _ = (permit, vault, page);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyListDeleted, None)?;
+        list::deleted::<Key>(&desk, page).await
     }
     /// One deleted key.
     pub async fn key_get_deleted(
@@ -301,8 +328,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<DeletedKey> {
-        let _ = (permit, vault, name);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyGetDeleted, Some(name))?;
+        delete::get_deleted::<Key>(&desk, name).await
     }
     /// Takes a deleted key back, all versions as they were.
     pub async fn key_recover(
@@ -312,8 +339,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<KeyBundle> {
-        let _ = (permit, context, vault, name);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyRecover, Some(name))?;
+        delete::recover::<Key>(&desk, context, name).await
     }
     /// Destroys a deleted key.
     pub async fn key_purge(
@@ -323,13 +350,13 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<()> {
-        let _ = (permit, context, vault, name);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyPurge, Some(name))?;
+        delete::purge::<Key>(&desk, context, name).await
     }
     /// All versions and the rotation policy as an opaque blob (base64url text) that only this deployment opens.
     pub async fn key_backup(&self, permit: &Permit, vault: &Vault, name: &ObjectName) -> Result<String> {
-        let _ = (permit, vault, name);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyBackup, Some(name))?;
+        backup::backup::<Key>(&desk, name).await
     }
     /// Brings a backup back under its own name. 409 where the name exists, live or deleted.
     pub async fn key_restore(
@@ -339,8 +366,8 @@ impl Service {
         vault: &Vault,
         blob: &str,
     ) -> Result<KeyBundle> {
-        let _ = (permit, context, vault, blob);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyRestore, None)?;
+        restore::restore::<Key>(&desk, context, blob).await
     }
     /// Encrypt, decrypt, wrap, unwrap, sign, verify: the permit's operation must be the computation's. Private
     /// keys come from a bounded cache; what takes long runs on the pool for computation, which answers 429 when

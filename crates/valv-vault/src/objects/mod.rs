@@ -39,6 +39,9 @@ pub use lifecycle::Tidied;
 
 pub(crate) mod fuzzing;
 
+#[cfg(test)]
+pub(crate) mod bench;
+
 /// The attributes a client may set; `None` keeps (update) or takes the default (a new version).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttributesPatch {

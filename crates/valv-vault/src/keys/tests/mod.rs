@@ -1,0 +1,3 @@
+//! The keys' operations over records in memory, against a model, and over a whole service.
+
+mod bench;
