@@ -8,8 +8,8 @@ use bytes::Bytes;
 use redb::StorageBackend;
 use tokio::sync::oneshot;
 use valv_engine::{
-    ChangeStream, ChangesError, CommitError, Engine, GroupId, GroupMeta, KeyRange, LeaseError, Lineage, Read,
-    ReadError, Revision, Snapshot, Transaction, WriteLease, layout,
+    ChangeStream, ChangesError, CommitError, Compare, Engine, GroupId, GroupMeta, KeyRange, LeaseError,
+    Lineage, Read, ReadError, ReplicaLease, Revision, Snapshot, Transaction, WriteLease, layout,
 };
 use valv_model::RegionName;
 
@@ -83,6 +83,26 @@ impl EmbeddedEngine {
         self.history.forget();
     }
 
+    async fn group_meta(&self, group: &GroupId) -> Result<Option<Bytes>, ReadError> {
+        let read = self.read(&[KeyRange::key(layout::group_meta(group))]).await?;
+        Ok(read.ranges.into_iter().flatten().next().map(|entry| entry.value))
+    }
+
+    async fn submit(&self, lease: Compare, transaction: Transaction) -> Result<Revision, CommitError> {
+        let (done, outcome) = oneshot::channel();
+        let job = Job::Commit(Request { lease, transaction }, done);
+        let closed = || CommitError::Unavailable("the engine was closed".into());
+        self.jobs.as_ref().ok_or_else(closed)?.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => CommitError::Unavailable("too many commits wait for the disk".into()),
+            TrySendError::Disconnected(_) => closed(),
+        })?;
+        match tokio::time::timeout(self.store.settings.commit_deadline, outcome).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(CommitError::UnknownOutcome("the engine was closed".into())),
+            Err(_) => Err(CommitError::UnknownOutcome("the disk did not answer in time".into())),
+        }
+    }
+
     /// Makes the writer look at a store that a reader found broken.
     fn look(&self) {
         if let Some(jobs) = &self.jobs {
@@ -110,12 +130,7 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn lease(&self, group: &GroupId, region: &RegionName) -> Result<WriteLease, LeaseError> {
-        let read = self.read(&[KeyRange::key(layout::group_meta(group))]).await?;
-        WriteLease::grant(
-            group,
-            region,
-            read.ranges.first().and_then(|r| r.first()).map(|entry| &entry.value),
-        )
+        WriteLease::grant(group, region, self.group_meta(group).await?.as_ref())
     }
 
     async fn read(&self, ranges: &[KeyRange]) -> Result<Read, ReadError> {
@@ -124,18 +139,17 @@ impl Engine for EmbeddedEngine {
 
     async fn commit(&self, lease: &WriteLease, transaction: Transaction) -> Result<Revision, CommitError> {
         transaction.check()?;
-        let (done, outcome) = oneshot::channel();
-        let job = Job::Commit(Request { lease: lease.compare(), transaction }, done);
-        let closed = || CommitError::Unavailable("the engine was closed".into());
-        self.jobs.as_ref().ok_or_else(closed)?.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => CommitError::Unavailable("too many commits wait for the disk".into()),
-            TrySendError::Disconnected(_) => closed(),
-        })?;
-        match tokio::time::timeout(self.store.settings.commit_deadline, outcome).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(CommitError::UnknownOutcome("the engine was closed".into())),
-            Err(_) => Err(CommitError::UnknownOutcome("the disk did not answer in time".into())),
-        }
+        self.submit(lease.compare(), transaction).await
+    }
+
+    async fn replica_lease(&self, group: &GroupId, region: &RegionName) -> Result<ReplicaLease, LeaseError> {
+        ReplicaLease::grant(group, region, self.group_meta(group).await?.as_ref())
+    }
+
+    async fn apply(&self, lease: &ReplicaLease, transaction: Transaction) -> Result<Revision, CommitError> {
+        transaction.check()?;
+        lease.check(&transaction)?;
+        self.submit(lease.compare(), transaction).await
     }
 
     async fn changes(&self, lineage: Lineage, from: Revision) -> Result<ChangeStream, ChangesError> {

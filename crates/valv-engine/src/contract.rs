@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use valv_model::RegionName;
 
-use crate::{GroupId, Lineage, Revision, WriteLease};
+use crate::{GroupId, Lineage, ReplicaLease, Revision, WriteLease};
 
 /// The most operations in one transaction (etcd's default `--max-txn-ops` is 128; the lease's and the
 /// head's comparisons and records need some).
@@ -220,6 +220,9 @@ pub enum LeaseError {
         /// The home.
         home: RegionName,
     },
+    /// This region is the group's home: it holds no replica.
+    #[error("region {0} is the home of this group and holds no replica of it")]
+    IsHome(RegionName),
     /// The store has no such group.
     #[error("the store has no group {0:?}; `valv init` makes a region's groups")]
     NoSuchGroup(GroupId),
@@ -310,6 +313,13 @@ pub trait Engine: Send + Sync + 'static {
     /// comparison is added by the engine. A transaction that only deletes what is not there changes
     /// nothing: it gets the revision that the store has.
     async fn commit(&self, lease: &WriteLease, transaction: Transaction) -> Result<Revision, CommitError>;
+
+    /// Reads the group's home and epoch, linearizably, and grants a replica's lease if `region` is not the home.
+    async fn replica_lease(&self, group: &GroupId, region: &RegionName) -> Result<ReplicaLease, LeaseError>;
+
+    /// As [`Engine::commit`], on a group of which the store holds a replica. Takes only transactions that
+    /// [`ReplicaLease::check`] lets pass.
+    async fn apply(&self, lease: &ReplicaLease, transaction: Transaction) -> Result<Revision, CommitError>;
 
     /// Every commit after `from`, in order, and then every new one.
     async fn changes(&self, lineage: Lineage, from: Revision) -> Result<ChangeStream, ChangesError>;

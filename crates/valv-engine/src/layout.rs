@@ -4,6 +4,8 @@
 //! lineage                                            the engine's own
 //! rootkey                                            id of the root key the data keys are wrapped under
 //! g/{group}/meta                                     home, epoch
+//! g/{group}/copied                                   in a replica: the lineage that is copied; in a rebuilt home: the one it continues
+//! g/{group}/copying/{vault id}                       in a replica: a vault is being copied whole, into which generation
 //! g/{group}/vaults/{NAME}                            a live vault
 //! g/{group}/deletedvaults/{NAME}                     a soft-deleted vault
 //! g/{group}/heads/{vault id}                         commit number, chain hash; survives a purge
@@ -26,6 +28,24 @@ pub fn root_key() -> Bytes {
 #[must_use]
 pub fn group_meta(group: &GroupId) -> Bytes {
     format!("g/{group}/meta").into()
+}
+
+/// Everything of a group.
+#[must_use]
+pub fn group(group: &GroupId) -> Bytes {
+    format!("g/{group}/").into()
+}
+
+/// What a replica's store copies, and what a rebuilt home's store continues.
+#[must_use]
+pub fn copied(group: &GroupId) -> Bytes {
+    format!("g/{group}/copied").into()
+}
+
+/// A copy of a whole vault that is under way.
+#[must_use]
+pub fn copying(group: &GroupId, vault: &VaultId) -> Bytes {
+    format!("g/{group}/copying/{vault}").into()
 }
 
 /// A live vault's record.

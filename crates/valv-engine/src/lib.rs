@@ -17,7 +17,7 @@ pub use contract::{
 };
 
 mod lease;
-pub use lease::{Epoch, GroupId, GroupMeta, WriteLease};
+pub use lease::{Epoch, GroupId, GroupMeta, ReplicaLease, WriteLease};
 
 mod revision;
 pub use revision::{Lineage, Revision};

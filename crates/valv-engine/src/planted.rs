@@ -12,6 +12,14 @@
 //! | `sync-believed` | `valv-engine-embedded`: goes on after a failed sync without writing again | `syncs::f11_failed_sync_is_not_believed` |
 //! | `plaintext-stored` | `valv-sealing`: seals nothing | `a_sealed_record_shows_nothing_of_its_plaintext` |
 //! | `request-key-ignored` | `valv-vault`: a retried write is done again | named there |
+//! | `replica-takes-writes` | `valv-engine`: grants a write lease to any region | `a_lease_is_given_to_the_home_alone` |
+//! | `home-takes-copies` | `valv-engine`: grants a replica's lease to the home | `a_replica_lease_is_given_to_others_alone` |
+//! | `replica-head-not-compared` | `valv-geo`: does not compare the replica's head | named in `xtask` |
+//! | `commit-skipped` | `valv-geo`: leaves out a commit's records | named in `xtask` |
+//! | `chain-not-checked` | `valv-geo`: takes any record for the next one | named in `xtask` |
+//! | `old-generation-left` | `valv-geo`: does not remove the old generation | named in `xtask` |
+//! | `lineage-ignored` | `valv-geo`: does not compare lineages | named in `xtask` |
+//! | `local-generation-ignored` | `valv-geo`: writes to home's generation | named in `xtask` |
 
 /// What can be switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,17 +36,41 @@ pub enum Bug {
     PlaintextStored,
     /// The idempotency key of a write is ignored.
     RequestKeyIgnored,
+    /// A region that is not the home gets a write lease.
+    ReplicaTakesWrites,
+    /// The home gets a replica's lease.
+    HomeTakesCopies,
+    /// A replica applies without comparing its head.
+    ReplicaHeadNotCompared,
+    /// A replica leaves a commit out.
+    CommitSkipped,
+    /// A replica does not check the chain.
+    ChainNotChecked,
+    /// What a new generation replaced stays.
+    OldGenerationLeft,
+    /// A replica follows any store.
+    LineageIgnored,
+    /// A replica writes to the generation that home uses.
+    LocalGenerationIgnored,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 14] = [
         Self::NoFsync,
         Self::CompareLeftOut,
         Self::StaleLeaseTaken,
         Self::SyncBelieved,
         Self::PlaintextStored,
         Self::RequestKeyIgnored,
+        Self::ReplicaTakesWrites,
+        Self::HomeTakesCopies,
+        Self::ReplicaHeadNotCompared,
+        Self::CommitSkipped,
+        Self::ChainNotChecked,
+        Self::OldGenerationLeft,
+        Self::LineageIgnored,
+        Self::LocalGenerationIgnored,
     ];
 
     /// The word that `VALV_PLANTED_BUG` takes.
@@ -51,6 +83,14 @@ impl Bug {
             Self::SyncBelieved => "sync-believed",
             Self::PlaintextStored => "plaintext-stored",
             Self::RequestKeyIgnored => "request-key-ignored",
+            Self::ReplicaTakesWrites => "replica-takes-writes",
+            Self::HomeTakesCopies => "home-takes-copies",
+            Self::ReplicaHeadNotCompared => "replica-head-not-compared",
+            Self::CommitSkipped => "commit-skipped",
+            Self::ChainNotChecked => "chain-not-checked",
+            Self::OldGenerationLeft => "old-generation-left",
+            Self::LineageIgnored => "lineage-ignored",
+            Self::LocalGenerationIgnored => "local-generation-ignored",
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::*;
 use valv_engine::{
     ChangeStream, ChangesError, CommitError, Engine, Entry, Expect, GroupId, GroupMeta, KeyRange, LeaseError,
-    Lineage, Op, Read, ReadError, Revision, Snapshot, Transaction, WriteLease, layout,
+    Lineage, Op, Read, ReadError, ReplicaLease, Revision, Snapshot, Transaction, WriteLease, layout,
 };
 use valv_model::RegionName;
 use valv_sealing::{Barrier, RootKeyError, SealedOp};
@@ -75,6 +75,14 @@ impl Engine for Memory {
             };
         }
         Ok(Revision(2))
+    }
+
+    async fn replica_lease(&self, group: &GroupId, region: &RegionName) -> Result<ReplicaLease, LeaseError> {
+        ReplicaLease::grant(group, region, self.0.lock().unwrap().get(&layout::group_meta(group)))
+    }
+
+    async fn apply(&self, _: &ReplicaLease, _: Transaction) -> Result<Revision, CommitError> {
+        unreachable!("the barrier writes no replica")
     }
 
     async fn changes(&self, _: Lineage, _: Revision) -> Result<ChangeStream, ChangesError> {

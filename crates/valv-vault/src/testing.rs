@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use valv_engine::{
     ChangeStream, ChangesError, CommitError, Compare, Engine, Entry, Epoch, Expect, GroupId, GroupMeta,
-    KeyRange, LeaseError, Lineage, Op, Read, ReadError, Revision, Snapshot, Transaction, WriteLease, layout,
+    KeyRange, LeaseError, Lineage, Op, Read, ReadError, ReplicaLease, Revision, Snapshot, Transaction,
+    WriteLease, layout,
 };
 use valv_model::{RegionName, RetentionDays, Tags, TenantId, VaultName};
 use valv_sealing::{Barrier, Keyring, RequestKey, RootKeySource, RootKeys};
@@ -140,6 +141,57 @@ impl TestEngine {
         }
     }
 
+    /// A commit: the lease's comparison, the next fault, what it leaves.
+    async fn submit(&self, lease: &Compare, transaction: Transaction) -> Result<Revision, CommitError> {
+        self.alive().await;
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        let gate = self.gate.lock().unwrap().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
+        let outcome = {
+            let mut memory = self.memory();
+            memory.tick();
+            if let Some(error) = self.refuse.lock().unwrap().as_ref().and_then(|refuse| refuse(&transaction))
+            {
+                return Err(error);
+            }
+            if !memory.holds(lease) {
+                return Err(CommitError::StaleLease);
+            }
+            match fault {
+                Fault::Dropped => Err(CommitError::UnknownOutcome("dropped".into())),
+                Fault::Late(calls) => {
+                    memory.late.push((calls.max(1), transaction));
+                    Err(CommitError::UnknownOutcome("late".into()))
+                }
+                Fault::Busy => Err(CommitError::Unavailable("busy".into())),
+                Fault::CrashBefore => {
+                    self.die();
+                    Ok(Revision(0))
+                }
+                Fault::None | Fault::Lost | Fault::CrashAfter => {
+                    if memory.apply(&transaction) {
+                        self.commits.fetch_add(1, Ordering::SeqCst);
+                        match fault {
+                            Fault::Lost => Err(CommitError::UnknownOutcome("lost".into())),
+                            Fault::CrashAfter => {
+                                self.die();
+                                Ok(Revision(0))
+                            }
+                            _ => Ok(Revision(memory.revision)),
+                        }
+                    } else {
+                        Err(CommitError::Conflict)
+                    }
+                }
+            }
+        };
+        self.alive().await;
+        outcome
+    }
+
     fn die(&self) {
         self.dead.store(true, Ordering::SeqCst);
     }
@@ -180,53 +232,17 @@ impl Engine for TestEngine {
 
     async fn commit(&self, lease: &WriteLease, transaction: Transaction) -> Result<Revision, CommitError> {
         transaction.check()?;
-        self.alive().await;
-        self.arrived.fetch_add(1, Ordering::SeqCst);
-        let gate = self.gate.lock().unwrap().clone();
-        if let Some(gate) = gate {
-            gate.acquire().await.unwrap().forget();
-        }
-        let fault = self.faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
-        let outcome = {
-            let mut memory = self.memory();
-            memory.tick();
-            if let Some(error) = self.refuse.lock().unwrap().as_ref().and_then(|refuse| refuse(&transaction))
-            {
-                return Err(error);
-            }
-            if !memory.holds(&lease.compare()) {
-                return Err(CommitError::StaleLease);
-            }
-            match fault {
-                Fault::Dropped => Err(CommitError::UnknownOutcome("dropped".into())),
-                Fault::Late(calls) => {
-                    memory.late.push((calls.max(1), transaction));
-                    Err(CommitError::UnknownOutcome("late".into()))
-                }
-                Fault::Busy => Err(CommitError::Unavailable("busy".into())),
-                Fault::CrashBefore => {
-                    self.die();
-                    Ok(Revision(0))
-                }
-                Fault::None | Fault::Lost | Fault::CrashAfter => {
-                    if memory.apply(&transaction) {
-                        self.commits.fetch_add(1, Ordering::SeqCst);
-                        match fault {
-                            Fault::Lost => Err(CommitError::UnknownOutcome("lost".into())),
-                            Fault::CrashAfter => {
-                                self.die();
-                                Ok(Revision(0))
-                            }
-                            _ => Ok(Revision(memory.revision)),
-                        }
-                    } else {
-                        Err(CommitError::Conflict)
-                    }
-                }
-            }
-        };
-        self.alive().await;
-        outcome
+        self.submit(&lease.compare(), transaction).await
+    }
+
+    async fn replica_lease(&self, group: &GroupId, region: &RegionName) -> Result<ReplicaLease, LeaseError> {
+        ReplicaLease::grant(group, region, self.memory().records.get(&layout::group_meta(group)))
+    }
+
+    async fn apply(&self, lease: &ReplicaLease, transaction: Transaction) -> Result<Revision, CommitError> {
+        transaction.check()?;
+        lease.check(&transaction)?;
+        self.submit(&lease.compare(), transaction).await
     }
 
     async fn changes(&self, _: Lineage, _: Revision) -> Result<ChangeStream, ChangesError> {

@@ -65,6 +65,8 @@ macro_rules! conformance_tests {
             reads_see_what_was_committed, reads_are_linearizable, ranges_begin_end_and_turn,
             ranges_share_one_revision, a_snapshot_is_of_one_revision, a_snapshot_keeps_to_its_prefix,
             a_lease_is_given_to_the_home_alone, a_stale_lease_commits_nothing, a_moved_home_commits_nothing,
+            a_replica_lease_is_given_to_others_alone, a_replica_takes_what_is_applied,
+            a_replica_changes_its_group_alone, a_stale_replica_lease_applies_nothing,
             compares_decide, a_conflict_leaves_nothing, malformed_transactions_are_refused,
             the_largest_transaction_is_taken, deleting_nothing_changes_nothing, counters_add_up,
             one_winner_for_each_compare, a_resubmitted_transaction_conflicts, commits_survive_reopening,
