@@ -134,11 +134,11 @@ impl Front {
             return Err(unknown_vault());
         }
         let object = asked.object()?;
-        let target = target(sight.vault.as_deref(), object.as_ref());
+        let target = target(sight.vault.as_deref(), operation, object.as_ref());
         let permit = authorize(caller, operation, target, &sight.registry)?;
         mode.allow(operation)?;
         if let Some(vault) = vault {
-            self.rates.count(vault, operation)?;
+            self.rates.count(vault, operation, object.as_ref())?;
         }
         // perform
         let (_place, body) = self.read(Some(place), operation, head, body).await?;
@@ -154,6 +154,7 @@ impl Front {
         let call = Call {
             service,
             settings: &self.settings,
+            rates: &self.rates,
             reload_root_keys: self.wiring.reload_root_keys.as_ref(),
             permit: &permit,
             vault: sight.vault.as_ref(),
@@ -266,7 +267,7 @@ impl Front {
         let limits = &self.settings.limits;
         let is_open = operation.spec().admission == Admission::Anyone;
         let max = match operation {
-            Operation::SecretRestore => limits.restore_bytes,
+            Operation::SecretRestore | Operation::KeyRestore => limits.restore_bytes,
             _ if is_open => limits.open_bytes.min(limits.body_bytes),
             _ => limits.body_bytes,
         };

@@ -81,14 +81,18 @@ impl Default for Limits {
 /// Requests per vault in ten seconds (azure docs: key-vault/general/service-limits).
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
-    /// Operations that create: `SecretSet`, `SecretRestore`.
+    /// Operations that take something in: `SecretSet`, `KeyImport`, restores.
     pub create: u32,
-    /// All others.
+    /// All others on secrets.
     pub other: u32,
+    /// New keys, made here: `KeyCreate`, `KeyRotate`. One of an `-HSM` type counts twice.
+    pub key_create: u32,
+    /// All others on keys. A computation with a larger or an `-HSM` key counts for up to 16.
+    pub key: u32,
 }
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { create: 300, other: 4_000 }
+        Self { create: 300, other: 4_000, key_create: 20, key: 4_000 }
     }
 }

@@ -136,6 +136,7 @@ impl Record {
                 http_status_code: status,
                 request_id: self.request_id,
                 region: settings.region.as_str(),
+                algorithm: reply.algorithm,
             },
         };
         let mut line = serde_json::to_string(&event).unwrap_or_default();
@@ -194,6 +195,9 @@ struct Properties<'a> {
     http_status_code: u16,
     request_id: Uuid,
     region: &'a str,
+    /// Of a computation with a key that succeeded.
+    #[serde(rename = "Algorithm", skip_serializing_if = "Option::is_none")]
+    algorithm: Option<&'static str>,
 }
 
 /// Foreign text, short and without control characters.

@@ -13,6 +13,8 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
     /// The object it is about, for the audit record.
     pub(crate) object: Option<String>,
+    /// The algorithm that a key was used with, for the audit record.
+    pub(crate) algorithm: Option<&'static str>,
     /// Set when it refuses.
     pub(crate) refusal: Option<Refusal>,
 }
@@ -46,12 +48,18 @@ impl Reply {
     /// Any body.
     pub(crate) fn new(status: u16, content_type: &'static str, body: Bytes) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, content_type, body, object: None, refusal: None }
+        Self { status, content_type, body, object: None, algorithm: None, refusal: None }
     }
 
     /// The object it is about.
     pub(crate) fn about(mut self, object: String) -> Self {
         self.object = Some(object);
+        self
+    }
+
+    /// The algorithm that a key was used with.
+    pub(crate) fn algorithm(mut self, algorithm: &'static str) -> Self {
+        self.algorithm = Some(algorithm);
         self
     }
 

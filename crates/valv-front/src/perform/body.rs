@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine as _;
 use bytes::Buf;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, StatusCode};
@@ -12,6 +13,10 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use valv_model::{Error, ErrorCode, Result, Tags, UnixSeconds};
 use zeroize::Zeroizing;
+
+use super::query::BASE64URL;
+
+const BASE64URL_TEXT: &str = "base64url text";
 
 /// No more than this is set aside on a client's word.
 const BELIEVED: usize = 64 << 10;
@@ -129,9 +134,25 @@ impl<'a> Object<'a> {
 
     /// A property that must be there.
     pub(crate) fn require<T: DeserializeOwned>(&self, name: &str, expected: &str) -> Result<T> {
-        self.take(name, expected)?.ok_or_else(|| {
-            Error::bad(format!("Property '{}{name}' is missing. It must be {expected}.", self.path))
-        })
+        self.take(name, expected)?.ok_or_else(|| self.missing(name, expected))
+    }
+
+    /// A property that is a list of objects.
+    pub(crate) fn objects(&self, name: &str) -> Result<Option<Vec<Object<'a>>>> {
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let items: Vec<&'a RawValue> =
+            serde_json::from_str(raw.get()).map_err(|_| self.wrong(name, "a list of objects"))?;
+        let object = |(at, item): (usize, &&'a RawValue)| {
+            let properties =
+                serde_json::from_str(item.get()).map_err(|_| self.wrong(name, "a list of objects"))?;
+            Ok(Object { path: format!("{}{name}[{at}].", self.path), properties })
+        };
+        items.iter().enumerate().map(object).collect::<Result<_>>().map(Some)
+    }
+
+    /// A property that must be there and be an object.
+    pub(crate) fn require_object(&self, name: &str) -> Result<Object<'a>> {
+        self.object(name)?.ok_or_else(|| self.missing(name, "an object"))
     }
 
     /// A property that is an object.
@@ -151,9 +172,35 @@ impl<'a> Object<'a> {
         self.take("tags", "an object of strings")
     }
 
+    /// Bytes, written in base64url with or without padding.
+    pub(crate) fn bytes(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        let Some(raw) = self.raw(name) else { return Ok(None) };
+        let wrong = || self.wrong(name, BASE64URL_TEXT);
+        // Nothing of base64url needs an escape; so the text is read where it lies, and no copy of it is left behind.
+        let text: &str = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+        // Room for whole groups of three, so that the buffer never moves.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() + 3));
+        BASE64URL.decode_vec(text, &mut bytes).map_err(|_| wrong())?;
+        Ok(Some(bytes))
+    }
+
+    /// Bytes that must be there.
+    pub(crate) fn require_bytes(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+        self.bytes(name)?.ok_or_else(|| self.missing(name, BASE64URL_TEXT))
+    }
+
+    /// Is the property there?
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.raw(name).is_some()
+    }
+
     /// The refusal of a property's value.
     pub(crate) fn wrong(&self, name: &str, expected: &str) -> Error {
         Error::bad(format!("Property '{}{name}' has invalid value. It must be {expected}.", self.path))
+    }
+
+    fn missing(&self, name: &str, expected: &str) -> Error {
+        Error::bad(format!("Property '{}{name}' is missing. It must be {expected}.", self.path))
     }
 
     fn raw(&self, name: &str) -> Option<&'a RawValue> {
@@ -219,6 +266,31 @@ mod tests {
         );
         let object = Object::parse(b"{\"value\":\"a\",\"value\":\"b\"}").unwrap();
         assert_eq!(object.require::<String>("value", "").unwrap(), "b");
+    }
+
+    #[test]
+    fn bytes_are_base64url_with_or_without_padding() {
+        let read = |value: &str| {
+            let body = format!("{{\"value\":{value}}}");
+            let object = Object::parse(body.as_bytes()).unwrap();
+            object.require_bytes("value").map(|b| b.to_vec()).map_err(|e| e.message)
+        };
+        for (text, bytes) in [
+            ("\"\"", &b""[..]),
+            ("\"AA\"", b"\0"),
+            ("\"AA==\"", b"\0"),
+            ("\"-_8\"", b"\xfb\xff"),
+            ("\"-_8=\"", b"\xfb\xff"),
+        ] {
+            assert_eq!(read(text).unwrap(), bytes, "{text}");
+        }
+        let wrong = "Property 'value' has invalid value. It must be base64url text.";
+        for text in ["\"+/8=\"", "\"A\"", "\"AB\"", "\"AA=A\"", "\"A A\"", "\"\\u0041A\"", "7", "[]", "\"å\""]
+        {
+            assert_eq!(read(text).unwrap_err(), wrong, "{text}");
+        }
+        let missing = "Property 'value' is missing. It must be base64url text.";
+        assert_eq!(read("null").unwrap_err(), missing);
     }
 
     #[tokio::test]

@@ -8,10 +8,12 @@ use valv_vault::vaults::Vault;
 use valv_vault::{Service, WriteContext};
 
 use crate::answer::Reply;
+use crate::limit::VaultRates;
 use crate::resolve::{Authority, Params};
 use crate::{FrontSettings, ReloadRootKeys};
 
 pub(crate) mod body;
+mod common;
 mod deployment;
 mod keys;
 pub(crate) mod open;
@@ -27,6 +29,7 @@ pub(crate) use query::{Query, shown};
 pub(crate) struct Call<'a> {
     pub(crate) service: &'a Service,
     pub(crate) settings: &'a FrontSettings,
+    pub(crate) rates: &'a VaultRates,
     pub(crate) reload_root_keys: Option<&'a ReloadRootKeys>,
     pub(crate) permit: &'a Permit,
     pub(crate) vault: Option<&'a Arc<Vault>>,
@@ -84,7 +87,8 @@ pub(crate) fn parse_body(operation: Operation, body: &[u8]) -> Result<()> {
     match operation {
         Operation::SecretSet => secrets::set(body).map(drop),
         Operation::SecretUpdate => secrets::update(body).map(drop),
-        Operation::SecretRestore => secrets::blob(body).map(drop),
+        Operation::SecretRestore | Operation::KeyRestore => common::blob(body).map(drop),
+        operation if operation.spec().object == ObjectType::Key => keys::parse_body(operation, body),
         Operation::VaultPut => vaults::put(body).map(drop),
         Operation::RoleAssignmentPut => roles::put(uuid::Uuid::nil(), body).map(drop),
         Operation::ClientPut => deployment::client(body).map(drop),

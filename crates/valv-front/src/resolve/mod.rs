@@ -35,7 +35,7 @@ pub(crate) fn resolve(settings: &FrontSettings, door: Door, head: &Parts) -> Res
     let matched = table::find(door, method(head), &table::segments(head.uri.path()));
     let vault = match &matched {
         Match::Found(operation, params) => match operation.spec().object {
-            ObjectType::Secret => authority.vault(settings),
+            kind if in_vault(kind) => authority.vault(settings),
             ObjectType::Vault => VaultName::parse(params.get("vault")).ok(),
             _ => None,
         },
@@ -60,7 +60,7 @@ impl Asked {
 
     /// Is it about something inside a vault?
     pub(crate) fn lives_in_vault(&self) -> bool {
-        self.operation().is_some_and(|o| o.spec().object == ObjectType::Secret)
+        self.operation().is_some_and(|o| in_vault(o.spec().object))
     }
 
     /// The operation and its parameters; 404 or 405 where the table has none.
@@ -73,7 +73,7 @@ impl Asked {
             )),
             Match::Unknown => Err(Error::new(
                 ErrorCode::NotFound,
-                "There is no such path. Paths of a vault begin with /secrets or /deletedsecrets, those of administration with /admin.",
+                "There is no such path. Paths of a vault begin with /secrets, /deletedsecrets, /keys, /deletedkeys or /rng, those of administration with /admin.",
             )),
         }
     }
@@ -89,7 +89,7 @@ impl Asked {
     /// The object that the path names. 400 where its name is none.
     pub(crate) fn object(&self) -> Result<Option<ObjectName>> {
         let (operation, params) = self.found()?;
-        let named = operation.spec().object == ObjectType::Secret && operation.spec().path.contains("{name}");
+        let named = in_vault(operation.spec().object) && operation.spec().path.contains("{name}");
         if named { ObjectName::parse(params.get("name")).map(Some) } else { Ok(None) }
     }
 }
@@ -97,9 +97,16 @@ impl Asked {
 /// What authorization decides about.
 pub(crate) fn target<'a>(
     vault: Option<&'a valv_vault::vaults::Vault>,
+    operation: Operation,
     object: Option<&'a ObjectName>,
 ) -> Target<'a> {
-    Target { vault: vault.map(|v| &v.access), object: object.map(|name| (ObjectType::Secret, name)) }
+    let object = object.map(|name| (operation.spec().object, name));
+    Target { vault: vault.map(|v| &v.access), object }
+}
+
+/// Do objects of this type lie in a vault?
+fn in_vault(kind: ObjectType) -> bool {
+    matches!(kind, ObjectType::Secret | ObjectType::Key)
 }
 
 /// The path in the one form that all its spellings share, for comparison.
@@ -154,6 +161,8 @@ pub(crate) mod tests {
     fn a_post_may_stand_for_another_method_and_only_a_post() {
         assert_eq!(asked("POST", "/secrets/a", Some("delete")).operation(), Some(Operation::SecretDelete));
         assert_eq!(asked("GET", "/secrets/a", Some("DELETE")).operation(), Some(Operation::SecretGet));
+        assert_eq!(asked("POST", "/keys/a", Some("PATCH")).operation(), Some(Operation::KeyUpdate));
+        assert_eq!(asked("POST", "/keys/a/sign", Some("POST")).operation(), Some(Operation::KeySign));
         assert_eq!(asked("HEAD", "/secrets", None).allow().as_deref(), Some("GET"));
         assert_eq!(asked("HEAD", "/secrets", None).found().unwrap_err().code, ErrorCode::MethodNotAllowed);
     }
@@ -161,6 +170,8 @@ pub(crate) mod tests {
     #[test]
     fn the_vault_comes_from_the_host_or_for_administration_from_the_path() {
         assert_eq!(asked("GET", "/secrets", None).vault.unwrap().as_str(), "team");
+        assert_eq!(asked("POST", "/keys/a/sign", None).vault.unwrap().as_str(), "team");
+        assert_eq!(asked("POST", "/rng", None).vault.unwrap().as_str(), "team");
         assert_eq!(asked("GET", "/admin/vaults/Other", None).vault.unwrap().as_str(), "other");
         assert_eq!(asked("GET", "/admin/clients", None).vault, None);
     }

@@ -87,19 +87,25 @@ impl Template {
     }
 
     fn params(&self, path: &[String]) -> Option<Params> {
+        // The optional segment, wherever it stands, is the one that may be missing.
+        let missing = self.segments.len().checked_sub(path.len())?;
+        let optional = self.segments.iter().filter(|s| matches!(s, Segment::Optional(_))).count();
+        if missing > optional {
+            return None;
+        }
         let mut params = Params::default();
         let mut given = path.iter();
         for segment in &self.segments {
-            match (segment, given.next()) {
-                (Segment::Literal(literal), Some(text)) if text.eq_ignore_ascii_case(literal) => {}
-                (Segment::Param(name) | Segment::Optional(name), Some(text)) => {
-                    params.0.push((name, text.clone()));
+            match segment {
+                Segment::Optional(_) if missing > 0 => {}
+                Segment::Param(name) | Segment::Optional(name) => {
+                    params.0.push((name, given.next()?.clone()));
                 }
-                (Segment::Optional(_), None) => {}
-                _ => return None,
+                Segment::Literal(literal) if given.next()?.eq_ignore_ascii_case(literal) => {}
+                Segment::Literal(_) => return None,
             }
         }
-        given.next().is_none().then_some(params)
+        Some(params)
     }
 }
 
@@ -184,6 +190,52 @@ mod tests {
         assert_eq!(found(Get, "/secrets/x/backup"), ("SecretGet", "x".into(), "backup".into()));
         assert_eq!(found(Get, "/secrets/x/").0, "SecretGet");
         assert_eq!(found(Patch, "//SECRETS/x/").0, "SecretUpdate");
+    }
+
+    #[test]
+    fn a_version_may_be_missing_from_the_middle_of_a_path() {
+        use Method::{Get, Patch, Post, Put};
+        let row = |operation, name: &str, version: &str| (operation, name.to_owned(), version.to_owned());
+        const VERSION: &str = "0123456789abcdef0123456789abcdef";
+        for (word, operation) in [
+            ("encrypt", "KeyEncrypt"),
+            ("decrypt", "KeyDecrypt"),
+            ("wrapkey", "KeyWrap"),
+            ("unwrapkey", "KeyUnwrap"),
+            ("sign", "KeySign"),
+            ("verify", "KeyVerify"),
+        ] {
+            assert_eq!(found(Post, &format!("/keys/x/{word}")), row(operation, "x", ""));
+            assert_eq!(found(Post, &format!("/keys/x//{word}/")), row(operation, "x", ""));
+            assert_eq!(found(Post, &format!("/Keys/x/{VERSION}/{word}")), row(operation, "x", VERSION));
+            let upper = word.to_uppercase();
+            assert_eq!(found(Post, &format!("/keys/x/{VERSION}/{upper}")), row(operation, "x", VERSION));
+            // A key may have the name of an operation, of a collection, or of a reserved word.
+            for name in [word, "keys", "restore", "create", "rotate"] {
+                assert_eq!(found(Post, &format!("/keys/{name}/{word}")), row(operation, name, ""));
+            }
+            assert_eq!(
+                find(Door::Public, Some(Post), &segments(&format!("/keys/x/y/z/{word}"))),
+                Match::Unknown
+            );
+            // What stands in the place of a version is read as one, and refused as one.
+            assert_eq!(found(Get, &format!("/keys/x/{word}")), row("KeyGet", "x", word));
+        }
+        assert_eq!(found(Post, "/keys/restore"), row("KeyRestore", "", ""));
+        assert_eq!(found(Put, "/keys/restore"), row("KeyImport", "restore", ""));
+        assert_eq!(found(Get, "/keys/Restore/"), row("KeyGet", "Restore", ""));
+        assert_eq!(found(Post, "/keys/restore/create"), row("KeyCreate", "restore", ""));
+        assert_eq!(found(Post, "/keys/create/create"), row("KeyCreate", "create", ""));
+        assert_eq!(found(Post, "/keys/x/rotate"), row("KeyRotate", "x", ""));
+        assert_eq!(found(Get, "/keys/x/rotationpolicy"), row("KeyRotationPolicyGet", "x", ""));
+        assert_eq!(found(Put, "/keys/x/RotationPolicy"), row("KeyRotationPolicySet", "x", ""));
+        assert_eq!(found(Get, "/keys/x/versions"), row("KeyListVersions", "x", ""));
+        assert_eq!(found(Patch, "/keys/x/"), row("KeyUpdate", "x", ""));
+        assert_eq!(found(Post, "/rng"), row("RandomBytesGet", "", ""));
+        for path in ["/keys/create", "/keys//create", "/keys/x", "/keys/x/release"] {
+            let found = find(Door::Public, Some(Post), &segments(path));
+            assert!(matches!(found, Match::OtherMethod(_)), "{path}: {found:?}");
+        }
     }
 
     #[test]
