@@ -22,7 +22,10 @@ mod page;
 pub use page::{Page, PageRequest};
 
 mod service;
-pub use service::{Service, ServiceSettings, Sight, WriteContext};
+pub use service::{NameCheck, Service, ServiceSettings, WriteContext};
+
+mod sight;
+pub use sight::{Holding, Sight};
 
 pub use valv_sealing::RequestKey;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use quick_cache::sync::Cache;
 use valv_engine::{Entry, GroupId, KeyRange, LeaseError, ReadError, WriteLease, layout};
-use valv_model::{Error, ErrorCode, Result, VaultName};
+use valv_model::{Error, ErrorCode, Result, VaultId, VaultName};
 use valv_sealing::{Barrier, Keyring};
 
 use crate::vaults::Vault;
@@ -23,11 +23,29 @@ pub(crate) struct Node {
     leases: Mutex<HashMap<GroupId, WriteLease>>,
     /// By group and name: the record as stored, and opened. A record that differs in one byte is opened anew.
     opened: Cache<(GroupId, VaultName), (Bytes, Arc<Vault>)>,
+    /// This region's own group first, then the groups that it holds as a replica.
+    groups: Vec<GroupId>,
 }
 
 impl Node {
     pub(crate) fn new(barrier: Barrier, clock: Arc<dyn Clock>, settings: ServiceSettings) -> Self {
-        Self { barrier, clock, settings, leases: Mutex::default(), opened: Cache::new(VAULTS_KEPT) }
+        let groups = std::iter::once(&settings.region).chain(&settings.replicas).map(GroupId::of_region);
+        let groups = groups.collect();
+        Self { barrier, clock, settings, leases: Mutex::default(), opened: Cache::new(VAULTS_KEPT), groups }
+    }
+
+    /// The groups of vaults that the store holds: this region's own first, then those of which it is a replica.
+    pub(crate) fn groups(&self) -> &[GroupId] {
+        &self.groups
+    }
+
+    /// Is the group written here? The engine's lease has the last word; this decides what is not even tried.
+    pub(crate) fn is_home(&self, group: &GroupId) -> bool {
+        if *group == GroupId::system() {
+            self.settings.system_home == self.settings.region
+        } else {
+            *group == self.group()
+        }
     }
 
     /// The group of this region's vaults.
@@ -95,12 +113,24 @@ impl Node {
         }
     }
 
-    /// Reads the vault of that name, live or soft-deleted.
-    pub(crate) async fn find_vault(&self, group: &GroupId, name: &VaultName) -> Result<Option<Arc<Vault>>> {
-        let places = [layout::vault(group, name), layout::deleted_vault(group, name)].map(KeyRange::key);
-        let read = self.read(&places).await?;
-        let [live, deleted] = &read[..] else { return Ok(None) };
-        self.vault_of(group, name, live, deleted)
+    /// Reads the vault of that name, live or soft-deleted, in any of the groups that the store holds.
+    pub(crate) async fn find_vault(&self, name: &VaultName) -> Result<Option<Arc<Vault>>> {
+        let places = |group| [layout::vault(group, name), layout::deleted_vault(group, name)];
+        let ranges: Vec<_> = self.groups.iter().flat_map(places).map(KeyRange::key).collect();
+        let read = self.read(&ranges).await?;
+        for (group, places) in self.groups.iter().zip(read.chunks_exact(2)) {
+            let [live, deleted] = places else { continue };
+            if let Some(vault) = self.vault_of(group, name, live, deleted)? {
+                return Ok(Some(vault));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The id of the vault whose live record was opened last under that name.
+    pub(crate) fn known_id(&self, group: &GroupId, name: &VaultName) -> Option<VaultId> {
+        let (_, vault) = self.opened.get(&(group.clone(), name.clone()))?;
+        Some(vault.state.envelope.id.clone())
     }
 }
 

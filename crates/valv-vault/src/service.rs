@@ -1,11 +1,10 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use valv_access::Registry;
-use valv_engine::{GroupId, KeyRange, layout};
-use valv_model::{RegionName, Result, TenantId, VaultName};
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use valv_engine::GroupId;
+use valv_model::{Error, ErrorCode, RegionName, Result, TenantId, VaultName};
 use valv_sealing::{Barrier, RequestKey};
 
 use crate::Clock;
@@ -14,13 +13,16 @@ use crate::lifecycle::Rounds;
 use crate::node::Node;
 use crate::queue::Queues;
 use crate::system::registry;
-use crate::vaults::Vault;
 
 /// What a service must know.
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     /// This node's region.
     pub region: RegionName,
+    /// The regions whose vaults this region holds copies of: those that have it as their pair.
+    pub replicas: Vec<RegionName>,
+    /// The home of the system group; every other region holds a copy of it.
+    pub system_home: RegionName,
     /// The deployment's tenant, for new vaults.
     pub tenant: TenantId,
     /// Writes that may wait in one vault's queue; beyond, 429.
@@ -36,12 +38,14 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// Settings with the defaults of a small deployment: 256 waiting writes, requests remembered for 10 minutes,
+    /// Settings with the defaults of a small deployment of one region: 256 waiting writes, requests remembered for 10 minutes,
     /// a log of at most 100,000 commits and 256 MiB.
     #[must_use]
     pub fn defaults(region: &RegionName, tenant: &TenantId) -> Self {
         Self {
             region: region.clone(),
+            replicas: Vec::new(),
+            system_home: region.clone(),
             tenant: tenant.clone(),
             queue_len: 256,
             request_memory: Duration::from_secs(600),
@@ -70,32 +74,39 @@ pub struct Service {
     pub(crate) settings: ServiceSettings,
     pub(crate) node: Arc<Node>,
     pub(crate) queues: Arc<Queues>,
-    /// The system vault's head as stored, and what was read at it.
-    registry: ArcSwap<(Bytes, Arc<Registry>)>,
-    system_head: Bytes,
+    /// None: a replica that has not copied the system vault yet.
+    pub(crate) registry: ArcSwapOption<registry::Loaded>,
+    names: OnceLock<Arc<dyn NameCheck>>,
     pub(crate) rounds: Rounds,
     /// Computations with keys.
     pub(crate) pool: Pool,
 }
 
-/// What one request sees before it is authorized: the system group's and the vault's rules, of one revision.
-#[derive(Clone)]
-pub struct Sight {
-    /// Clients, signing keys, deployment-wide roles.
-    pub registry: Arc<Registry>,
-    /// The live vault, if there is one of that name.
-    pub vault: Option<Arc<Vault>>,
+/// Says whether another region holds a vault of a name, before one is created under it.
+#[async_trait]
+pub trait NameCheck: Send + Sync {
+    /// The region that holds a vault of that name, live or soft-deleted, other than this one. None: all other regions
+    /// say that they hold none.
+    ///
+    /// Errors: `ServiceUnavailable` when a region that could hold it did not answer; nothing is created then.
+    async fn taken(&self, name: &VaultName) -> Result<Option<RegionName>>;
 }
 
 impl Service {
-    /// A service over an initialised store: reads the system vault, starts nothing.
+    /// A service over an initialised store: reads the system vault, starts nothing. In a region that is a replica of
+    /// the system group the system vault may come later.
     ///
     /// Errors: `ServiceUnavailable` when the engine does not answer; an internal error, whose detail says what
-    /// to do, for a store without a system vault.
+    /// to do, for the system home's store without a system vault.
     pub async fn open(barrier: Barrier, clock: Arc<dyn Clock>, settings: ServiceSettings) -> Result<Self> {
         let node = Arc::new(Node::new(barrier.clone(), Arc::clone(&clock), settings.clone()));
-        let system = registry::system_vault(&node).await?;
-        let loaded = registry::load(&node, &system, None).await?;
+        let loaded = match registry::load(&node).await {
+            Err(error) if !node.is_home(&GroupId::system()) => {
+                tracing::info!(%error, "the system vault is not here yet");
+                None
+            }
+            loaded => Some(Arc::new(loaded?)),
+        };
         let pool = Pool::new(settings.pool);
         Ok(Self {
             barrier,
@@ -104,49 +115,30 @@ impl Service {
             pool,
             node,
             queues: Queues::new(),
-            registry: ArcSwap::from_pointee((loaded.head, loaded.registry)),
+            registry: ArcSwapOption::new(loaded),
+            names: OnceLock::new(),
             rounds: Rounds::default(),
-            system_head: layout::head(&GroupId::system(), &system.state.envelope.id),
         })
     }
 
-    /// One linearizable read: registry (cached by the system vault's head) and vault (decoded copy cached by its record's bytes).
-    ///
-    /// Errors: `ServiceUnavailable` when the engine does not answer; an internal error for a vault whose record
-    /// does not open, which concerns that vault only.
-    pub async fn look(&self, vault: Option<&VaultName>) -> Result<Sight> {
-        let group = self.node.group();
-        let mut ranges = Vec::with_capacity(2);
-        ranges.push(KeyRange::key(self.system_head.clone()));
-        ranges.extend(vault.map(|name| KeyRange::key(layout::vault(&group, name))));
-        let read = self.node.read(&ranges).await?;
-        let head = read.first().and_then(|range| range.first()).map(|entry| &entry.value);
-        let known = self.registry.load();
-        if head.is_none_or(|head| *head != known.0) {
-            return self.look_again(vault).await;
+    /// Asks `names` before a vault is created; the first call counts. Without one every name that is free here is free.
+    pub fn check_names_with(&self, names: Arc<dyn NameCheck>) {
+        // A second one is a fault of the caller's that changes nothing.
+        let _ = self.names.set(names);
+    }
+
+    /// 409 when another region has a vault of that name.
+    pub(crate) async fn check_name(&self, name: &VaultName) -> Result<()> {
+        let Some(names) = self.names.get() else { return Ok(()) };
+        match names.taken(name).await? {
+            None => Ok(()),
+            Some(region) => Err(Error::new(
+                ErrorCode::Conflict,
+                format!(
+                    "The vault name '{name}' is already in use, in the region {region}. Choose another name."
+                ),
+            )),
         }
-        let vault = match (vault, read.get(1).and_then(|range| range.first())) {
-            (Some(name), Some(entry)) => Some(self.node.live_vault(&group, name, &entry.value)?),
-            _ => None,
-        };
-        Ok(Sight { registry: Arc::clone(&known.1), vault })
-    }
-
-    /// The same when the system vault has changed: everything anew, of one revision.
-    async fn look_again(&self, name: Option<&VaultName>) -> Result<Sight> {
-        let system = registry::system_vault(&self.node).await?;
-        let loaded = registry::load(&self.node, &system, name).await?;
-        self.registry.store(Arc::new((loaded.head, Arc::clone(&loaded.registry))));
-        let vault = match (name, &loaded.vault) {
-            (Some(name), Some(stored)) => Some(self.node.live_vault(&self.node.group(), name, stored)?),
-            _ => None,
-        };
-        Ok(Sight { registry: loaded.registry, vault })
-    }
-
-    /// A real engine read, for `/readyz`.
-    pub async fn ready(&self) -> Result<()> {
-        self.node.read(&[KeyRange::key(self.system_head.clone())]).await.map(drop)
     }
 
     /// The time.

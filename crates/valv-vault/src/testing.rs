@@ -314,6 +314,7 @@ impl World {
             retention: RetentionDays::DEFAULT,
             purge_protection: true,
             rbac: true,
+            replica_age_max_s: None,
             policies: Vec::new(),
             assignments: Vec::new(),
             tags: Tags::new(),

@@ -69,6 +69,7 @@ impl Bench {
             retention: RetentionDays::new(7).unwrap(),
             purge_protection: false,
             rbac: true,
+            replica_age_max_s: None,
             policies: Vec::new(),
             assignments: Vec::new(),
             tags: Tags::new(),

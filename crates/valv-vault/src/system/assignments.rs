@@ -27,7 +27,7 @@ impl Service {
         self.assign(context, assignment).await
     }
 
-    /// All assignments: the deployment's and every vault's.
+    /// All assignments that this region knows: the deployment's and those of every vault that it holds, replicas too.
     pub async fn role_assignment_list(&self, permit: &Permit) -> Result<Vec<RoleAssignment>> {
         demand(permit, Operation::RoleAssignmentList)?;
         let (registry, vaults) = self.assignments().await?;
@@ -35,7 +35,8 @@ impl Service {
         Ok(registry.assignments.iter().chain(of_vaults).cloned().collect())
     }
 
-    /// Removes an assignment.
+    /// Removes an assignment that is kept here: of the deployment in the system group's home, of a vault in the
+    /// vault's. What another region keeps is not found.
     pub async fn role_assignment_delete(
         &self,
         permit: &Permit,
@@ -43,7 +44,7 @@ impl Service {
         id: &Uuid,
     ) -> Result<()> {
         demand(permit, Operation::RoleAssignmentDelete)?;
-        let (registry, vaults) = self.assignments().await?;
+        let (registry, vaults) = (self.look(None).await?.registry, self.vaults(false).await?);
         let of_vaults = vaults.iter().flat_map(|vault| &vault.state.properties.assignments);
         if let Some(known) = registry.assignments.iter().chain(of_vaults).find(|known| known.id == *id) {
             self.check_assigner(permit, known.role).await?;
@@ -125,7 +126,7 @@ impl Service {
     }
 
     pub(crate) async fn unassign(&self, context: &WriteContext, id: Uuid) -> Result<()> {
-        let (_, vaults) = self.assignments().await?;
+        let vaults = self.vaults(false).await?;
         let holds =
             |vault: &&Arc<Vault>| vault.state.properties.assignments.iter().any(|known| known.id == id);
         if let Some(vault) = vaults.iter().find(holds) {
@@ -148,6 +149,6 @@ impl Service {
 
     /// Where assignments stand.
     async fn assignments(&self) -> Result<(Arc<Registry>, Vec<Arc<Vault>>)> {
-        Ok((self.look(None).await?.registry, self.vaults(false).await?))
+        Ok((self.look(None).await?.registry, self.held_vaults(false).await?))
     }
 }

@@ -41,6 +41,7 @@ pub async fn init(
         retention: RetentionDays::DEFAULT,
         purge_protection: true,
         rbac: true,
+        replica_age_max_s: None,
         policies: Vec::new(),
         assignments: Vec::new(),
         tags: Tags::new(),

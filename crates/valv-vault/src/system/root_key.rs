@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use valv_access::Permit;
 use valv_engine::{CommitError, GroupId};
-use valv_model::{Error, Operation, Result};
+use valv_model::{Error, ErrorCode, Operation, Result};
 use valv_sealing::{RootKeyId, SealedOp};
 
 use super::registry::system_vault;
@@ -36,7 +36,9 @@ impl Service {
         loop {
             let mut old = self.vaults(false).await?;
             old.extend(self.vaults(true).await?);
-            old.push(system_vault(&self.node).await?);
+            if self.node.is_home(&GroupId::system()) {
+                old.push(system_vault(&self.node).await?);
+            }
             old.retain(|vault| is_under_another(vault, &current));
             if old.is_empty() {
                 break;
@@ -47,6 +49,7 @@ impl Service {
             }
         }
         self.check_all_open().await?;
+        self.check_replicas(&current).await?;
         self.record_root_key(&current).await?;
         Ok(changed)
     }
@@ -69,7 +72,10 @@ impl Service {
     /// A vault that does not open is left out of lists, but its data keys may be under the old root key:
     /// recording the new one would say that the old one can be thrown away.
     async fn check_all_open(&self) -> Result<()> {
-        let damaged = self.stored_vaults(false).await?.1 + self.stored_vaults(true).await?.1;
+        let mut damaged = 0;
+        for group in self.node.groups() {
+            damaged += self.stored_vaults(group, false).await?.1 + self.stored_vaults(group, true).await?.1;
+        }
         if damaged == 0 {
             return Ok(());
         }
@@ -78,8 +84,27 @@ impl Service {
         )))
     }
 
+    /// The vaults of which this region is a replica are rotated by their home; until that has arrived here the old
+    /// root key is needed, and the store's record must go on naming it.
+    async fn check_replicas(&self, current: &RootKeyId) -> Result<()> {
+        let mut held = self.held_vaults(false).await?;
+        held.extend(self.held_vaults(true).await?);
+        held.push(system_vault(&self.node).await?);
+        let left = held.iter().filter(|vault| is_under_another(vault, current)).count();
+        if left == 0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::Conflict,
+            format!(
+                "This region's vaults are under the new root key, and {left} vaults of other regions, copied here, are not yet. Rotate the root key in their regions too, then repeat this; until then keep the old root key."
+            ),
+        ))
+    }
+
     async fn record_root_key(&self, id: &RootKeyId) -> Result<()> {
-        let group = GroupId::system();
+        // The record is the store's: any lease of this store will do, and this region has one of its own group.
+        let group = self.node.group();
         let deadline = Instant::now() + STEP_TIMEOUT;
         while Instant::now() < deadline {
             let lease =

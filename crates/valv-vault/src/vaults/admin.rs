@@ -67,17 +67,17 @@ impl Service {
         self.live(name).await.map(|vault| VaultView::from(&*vault))
     }
 
-    /// All live vaults, in name order.
+    /// All live vaults that this region holds, its own and the replicas, in name order.
     pub async fn vault_list(&self, permit: &Permit) -> Result<Vec<VaultView>> {
         demand(permit, Operation::VaultList)?;
-        let vaults = self.vaults(false).await?;
+        let vaults = self.held_vaults(false).await?;
         Ok(vaults.iter().map(|vault| VaultView::from(&**vault)).collect())
     }
 
-    /// All soft-deleted vaults, in name order.
+    /// All soft-deleted vaults that this region holds, in name order.
     pub async fn vault_list_deleted(&self, permit: &Permit) -> Result<Vec<VaultView>> {
         demand(permit, Operation::VaultListDeleted)?;
-        let vaults = self.vaults(true).await?;
+        let vaults = self.held_vaults(true).await?;
         Ok(vaults.iter().map(|vault| VaultView::from(&**vault)).collect())
     }
 
@@ -104,7 +104,8 @@ impl Service {
             check_tags(tags)?;
         }
         for _ in 0..CREATIONS_MAX {
-            let Some(vault) = self.node.find_vault(&self.node.group(), name).await? else {
+            let Some(vault) = self.node.find_vault(name).await? else {
+                self.check_name(name).await?;
                 match self.create_vault(context, name, &put).await? {
                     Some(view) => return Ok(view),
                     None => continue,
@@ -181,18 +182,31 @@ impl Service {
 
     /// The vault of that name, live or soft-deleted, or 404.
     pub(crate) async fn known(&self, name: &VaultName) -> Result<Arc<Vault>> {
-        self.node.find_vault(&self.node.group(), name).await?.ok_or_else(|| vault_not_found(name))
+        self.node.find_vault(name).await?.ok_or_else(|| vault_not_found(name))
     }
 
     /// All vaults of this region, live or soft-deleted ones, in name order. One that does not open is left out.
     pub(crate) async fn vaults(&self, deleted: bool) -> Result<Vec<Arc<Vault>>> {
-        Ok(self.stored_vaults(deleted).await?.0)
+        Ok(self.stored_vaults(&self.node.group(), deleted).await?.0)
     }
 
-    /// The same, and how many do not open.
-    pub(crate) async fn stored_vaults(&self, deleted: bool) -> Result<(Vec<Arc<Vault>>, usize)> {
-        let group = self.node.group();
-        let prefix = if deleted { layout::deleted_vaults(&group) } else { layout::vaults(&group) };
+    /// The same with the replicas.
+    pub(crate) async fn held_vaults(&self, deleted: bool) -> Result<Vec<Arc<Vault>>> {
+        let mut vaults = Vec::new();
+        for group in self.node.groups() {
+            vaults.extend(self.stored_vaults(group, deleted).await?.0);
+        }
+        vaults.sort_by(|a, b| a.state.envelope.name.cmp(&b.state.envelope.name));
+        Ok(vaults)
+    }
+
+    /// All vaults of a group, and how many do not open.
+    pub(crate) async fn stored_vaults(
+        &self,
+        group: &GroupId,
+        deleted: bool,
+    ) -> Result<(Vec<Arc<Vault>>, usize)> {
+        let prefix = if deleted { layout::deleted_vaults(group) } else { layout::vaults(group) };
         let mut range = KeyRange::prefix(prefix.clone()).limit(VAULTS_PAGE);
         let (mut vaults, mut damaged) = (Vec::new(), 0);
         loop {
@@ -202,7 +216,7 @@ impl Service {
                 range = range.after(&last.key);
             }
             for entry in page {
-                match self.open_vault(&group, &prefix, &entry, deleted) {
+                match self.open_vault(group, &prefix, &entry, deleted) {
                     Ok(vault) => vaults.push(vault),
                     Err(error) => {
                         damaged += 1;
@@ -270,6 +284,7 @@ fn new_properties(settings: &crate::ServiceSettings, put: &VaultPut, now: UnixSe
         retention: put.retention.unwrap_or(RetentionDays::DEFAULT),
         purge_protection: put.purge_protection.unwrap_or(false),
         rbac: put.rbac.unwrap_or(true),
+        replica_age_max_s: put.replica_age_max_s.filter(|age| *age > 0),
         policies: Vec::new(),
         assignments: Vec::new(),
         tags: put.tags.clone().unwrap_or_default(),
@@ -305,6 +320,9 @@ fn apply(state: &mut VaultState, put: &VaultPut, model: &Result<()>) -> Result<(
     if let Some(rbac) = put.rbac.filter(|rbac| *rbac != properties.rbac) {
         model.clone()?;
         properties.rbac = rbac;
+    }
+    if let Some(age) = put.replica_age_max_s {
+        properties.replica_age_max_s = Some(age).filter(|age| *age > 0);
     }
     if let Some(tags) = &put.tags {
         properties.tags.clone_from(tags);

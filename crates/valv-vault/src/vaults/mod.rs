@@ -40,6 +40,10 @@ pub struct VaultProperties {
     pub purge_protection: bool,
     /// True: role assignments decide; false: access policies.
     pub rbac: bool,
+    /// The paired region answers for the vault only while its copy is at most so many seconds behind (F35).
+    /// None: it answers at any age, and says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_age_max_s: Option<u32>,
     /// Access policies.
     #[serde(default)]
     pub policies: Vec<AccessPolicy>,
@@ -110,6 +114,8 @@ pub struct VaultPut {
     pub purge_protection: Option<bool>,
     /// Default true.
     pub rbac: Option<bool>,
+    /// The most seconds that the paired region may be behind when it answers; 0: no limit, the default.
+    pub replica_age_max_s: Option<u32>,
     /// Replaces all tags.
     pub tags: Option<Tags>,
 }
