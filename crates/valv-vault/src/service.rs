@@ -8,7 +8,7 @@ use valv_model::{Error, ErrorCode, RegionName, Result, TenantId, VaultName};
 use valv_sealing::{Barrier, RequestKey};
 
 use crate::Clock;
-use crate::keys::{Pool, PoolSettings};
+use crate::keys::{KeyCache, Pool, PoolSettings};
 use crate::lifecycle::Rounds;
 use crate::node::Node;
 use crate::queue::Queues;
@@ -35,6 +35,8 @@ pub struct ServiceSettings {
     pub log_bytes_max: u64,
     /// What is computed with keys at once, and how much may wait; beyond, 429.
     pub pool: PoolSettings,
+    /// The most private keys that are kept opened (10,000; an RSA key takes 5 to 12 KiB).
+    pub opened_keys: usize,
 }
 
 impl ServiceSettings {
@@ -52,6 +54,7 @@ impl ServiceSettings {
             log_commits_max: 100_000,
             log_bytes_max: 256 * 1024 * 1024,
             pool: PoolSettings::default(),
+            opened_keys: 10_000,
         }
     }
 }
@@ -80,6 +83,8 @@ pub struct Service {
     pub(crate) rounds: Rounds,
     /// Computations with keys.
     pub(crate) pool: Pool,
+    /// Opened private keys.
+    pub(crate) keys: Arc<KeyCache>,
 }
 
 /// Says whether another region holds a vault of a name, before one is created under it.
@@ -108,11 +113,13 @@ impl Service {
             loaded => Some(Arc::new(loaded?)),
         };
         let pool = Pool::new(settings.pool);
+        let keys = Arc::new(KeyCache::new(settings.opened_keys));
         Ok(Self {
             barrier,
             clock,
             settings,
             pool,
+            keys,
             node,
             queues: Queues::new(),
             registry: ArcSwapOption::new(loaded),

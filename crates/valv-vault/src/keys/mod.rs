@@ -19,6 +19,9 @@ use crate::{Page, PageRequest, Service, WriteContext};
 pub use crate::objects::AttributesPatch;
 
 mod cache;
+pub(crate) use cache::KeyCache;
+
+mod crypto;
 
 mod fuzzing;
 pub use fuzzing::{decode_any, open_any};
@@ -380,8 +383,8 @@ impl Service {
         version: Option<&VersionId>,
         computation: Computation,
     ) -> Result<KeyResult> {
-        let _ = (permit, vault, name, version, computation);
-        Err(later())
+        let desk = self.desk(permit, vault, computation.operation(), Some(name))?;
+        crypto::key_compute(&desk, permit, name, version, computation).await
     }
     /// Makes a new version of the same type, size, operations and tags; it expires as the rotation policy says.
     pub async fn key_rotate(
@@ -423,8 +426,8 @@ impl Service {
         vault: &Vault,
         count: u32,
     ) -> Result<Zeroizing<Vec<u8>>> {
-        let _ = (permit, vault, count);
-        Err(later())
+        self.desk(permit, vault, Operation::RandomBytesGet, None)?;
+        crypto::random_bytes(count)
     }
 }
 

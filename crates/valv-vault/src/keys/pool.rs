@@ -80,6 +80,19 @@ impl Pool {
         }
     }
 
+    /// Would one more job be refused now?
+    #[cfg(test)]
+    pub(crate) fn is_full(&self, length: Length) -> bool {
+        self.lane(length).places.available_permits() == 0
+    }
+
+    fn lane(&self, length: Length) -> &Lane {
+        match length {
+            Length::Short => &self.short,
+            Length::Long => &self.long,
+        }
+    }
+
     /// Computes `work` on the pool. Dropping the future takes back what was not begun; what was begun runs to
     /// its end, and its place is taken until then.
     ///
@@ -91,10 +104,7 @@ impl Pool {
         deadline: Instant,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let lane = match length {
-            Length::Short => &self.short,
-            Length::Long => &self.long,
-        };
+        let lane = self.lane(length);
         let Ok(place) = Arc::clone(&lane.places).try_acquire_owned() else {
             return Err(lane.throttled("too many computations wait"));
         };
@@ -175,7 +185,7 @@ mod tests {
         let (running, end, begun) = hold(&pool, Length::Long);
         begun.await.unwrap();
         let (waiting, end_waiting, mut not_begun) = hold(&pool, Length::Long);
-        crate::testing::until(|| pool.long.places.available_permits() == 0).await;
+        crate::testing::until(|| pool.is_full(Length::Long)).await;
         let refused = pool.run(Length::Long, soon(), || Ok(())).await.unwrap_err();
         assert_eq!((refused.code, refused.retry_after_s), (ErrorCode::Throttled, Some(1)));
         assert_eq!(pool.run(Length::Short, soon(), || Ok(7)).await.unwrap(), 7);

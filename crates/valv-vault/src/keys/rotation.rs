@@ -5,9 +5,9 @@
 //! a policy is right or wrong whenever it is looked at. What is due, and when a version expires, follows the
 //! calendar in UTC.
 
+use jiff::Timestamp;
 use jiff::fmt::temporal::SpanParser;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use valv_model::{Attributes, Error, Result, UnixSeconds, VersionId};
 
@@ -94,14 +94,8 @@ fn notify() -> LifetimeAction {
     }
 }
 
-/// A duration of whole years, months, weeks and days, with its length as the rules count it.
-struct Checked {
-    span: Span,
-    days: i64,
-}
-
-/// Reads a duration in ISO 8601 form.
-fn duration(name: &str, text: &str) -> Result<Checked> {
+/// The length in days, as the rules count it, of a duration of whole years, months, weeks and days in ISO 8601 form.
+fn length_days(name: &str, text: &str) -> Result<i64> {
     let bad = |why: &str| Error::bad(format!("Property {name} has invalid value: {why}"));
     let not_iso =
         || bad("it is no ISO 8601 duration of years, months, weeks and days, such as P90D or P18M.");
@@ -116,7 +110,7 @@ fn duration(name: &str, text: &str) -> Result<Checked> {
         + i64::from(span.get_weeks()) * 7
         + i64::from(span.get_days());
     match days {
-        1..=DURATION_MAX_DAYS => Ok(Checked { span, days }),
+        1..=DURATION_MAX_DAYS => Ok(days),
         ..1 => Err(bad("it must be a day or more.")),
         _ => Err(bad("it must be a hundred years or less.")),
     }
@@ -140,9 +134,9 @@ pub(crate) fn expiry(policy: &RotationPolicy, now: UnixSeconds) -> Option<UnixSe
 pub(crate) fn accept(mut policy: RotationPolicy) -> Result<RotationPolicy> {
     use LifetimeActionType::{Notify, Rotate};
     let life =
-        policy.expiry_time.as_deref().map(|text| duration("attributes.expiryTime", text)).transpose()?;
-    if let Some(life) = &life
-        && life.days < EXPIRY_MIN_DAYS
+        policy.expiry_time.as_deref().map(|text| length_days("attributes.expiryTime", text)).transpose()?;
+    if let Some(life) = life
+        && life < EXPIRY_MIN_DAYS
     {
         return Err(Error::bad(format!(
             "Property attributes.expiryTime has invalid value: it must be {EXPIRY_MIN_DAYS} days or more."
@@ -156,7 +150,7 @@ pub(crate) fn accept(mut policy: RotationPolicy) -> Result<RotationPolicy> {
         }
     }
     for action in &policy.lifetime_actions {
-        check_action(action, life.as_ref())?;
+        check_action(action, life)?;
     }
     if policy.lifetime_actions.iter().all(|action| action.action != Notify) {
         policy.lifetime_actions.push(notify());
@@ -164,7 +158,7 @@ pub(crate) fn accept(mut policy: RotationPolicy) -> Result<RotationPolicy> {
     Ok(policy)
 }
 
-fn check_action(action: &LifetimeAction, life: Option<&Checked>) -> Result<()> {
+fn check_action(action: &LifetimeAction, life: Option<i64>) -> Result<()> {
     const AFTER: &str = "lifetimeActions.trigger.timeAfterCreate";
     const BEFORE: &str = "lifetimeActions.trigger.timeBeforeExpiry";
     let bad = |name: &str, why: &str| Err(Error::bad(format!("Property {name} has invalid value: {why}")));
@@ -180,16 +174,16 @@ fn check_action(action: &LifetimeAction, life: Option<&Checked>) -> Result<()> {
             bad(AFTER, "it applies to Rotate only; Notify takes timeBeforeExpiry.")
         }
         // Also without expiryTime: versions may have been given an expiry of their own.
-        (LifetimeActionType::Notify, None, Some(before)) => duration(BEFORE, before).map(drop),
-        (LifetimeActionType::Rotate, Some(after), None) => match duration(AFTER, after)?.days {
+        (LifetimeActionType::Notify, None, Some(before)) => length_days(BEFORE, before).map(drop),
+        (LifetimeActionType::Rotate, Some(after), None) => match length_days(AFTER, after)? {
             days if days < MARGIN_DAYS => early(AFTER),
-            days if life.is_some_and(|life| days + MARGIN_DAYS > life.days) => late(AFTER),
+            days if life.is_some_and(|life| days + MARGIN_DAYS > life) => late(AFTER),
             _ => Ok(()),
         },
-        (LifetimeActionType::Rotate, None, Some(before)) => match (duration(BEFORE, before)?.days, life) {
+        (LifetimeActionType::Rotate, None, Some(before)) => match (length_days(BEFORE, before)?, life) {
             (_, None) => bad(BEFORE, "Rotate can only be timed by the expiry with attributes.expiryTime."),
             (days, _) if days < MARGIN_DAYS => late(BEFORE),
-            (days, Some(life)) if days + MARGIN_DAYS > life.days => early(BEFORE),
+            (days, Some(life)) if days + MARGIN_DAYS > life => early(BEFORE),
             _ => Ok(()),
         },
     }

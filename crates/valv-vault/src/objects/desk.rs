@@ -157,46 +157,62 @@ impl Service {
     }
 }
 
-impl Desk for Live<'_> {
-    fn vault(&self) -> &VaultState {
-        &self.vault.state
-    }
+/// A record as it is stored.
+pub(crate) struct Sealed {
+    pub(crate) path: String,
+    pub(crate) bytes: Bytes,
+}
 
-    async fn read(&self, ranges: Vec<KeyRange>) -> Result<Vec<Vec<Found>>> {
-        let Vault { group, state, keys, .. } = self.vault;
+impl Live<'_> {
+    /// Reads ranges of paths, all at one revision, and opens nothing.
+    pub(crate) async fn read_sealed(&self, ranges: Vec<KeyRange>) -> Result<Vec<Vec<Sealed>>> {
+        let Vault { group, state, .. } = self.vault;
         let prefix = layout::data(group, &state.envelope.id, state.envelope.generation);
         let below = |key: &[u8]| -> Bytes { [&prefix[..], key].concat().into() };
         let ranges: Vec<KeyRange> = ranges
             .into_iter()
             .map(|range| KeyRange { start: below(&range.start), end: below(&range.end), ..range })
             .collect();
+        let sealed = |entry: valv_engine::Entry| {
+            let path = entry.key.get(prefix.len()..).unwrap_or_default();
+            Sealed { path: String::from_utf8_lossy(path).into_owned(), bytes: entry.value }
+        };
         let read = self.service.node.read(&ranges).await?;
+        Ok(read.into_iter().map(|entries| entries.into_iter().map(sealed).collect()).collect())
+    }
+
+    /// Opens a record. `newer`: the vault as it was looked up anew for a record before this one.
+    pub(crate) async fn open(&self, sealed: &Sealed, newer: &mut Option<Arc<Vault>>) -> Result<Found> {
+        let Sealed { path, bytes } = sealed;
+        let envelope = &self.vault.state.envelope;
+        let kind = records::kind(path);
+        let record = match self.vault.keys.open(path, kind, bytes) {
+            // The vault's data key was rotated after this request looked at the vault.
+            Err(SealError::NoSuchDataKey(_)) => {
+                if newer.is_none() {
+                    let vault = self.service.look(Some(&envelope.name)).await?.vault;
+                    *newer = vault.filter(|vault| vault.state.envelope.id == envelope.id);
+                }
+                newer.as_ref().ok_or_else(gone)?.keys.open(path, kind, bytes)
+            }
+            opened => opened,
+        };
+        Ok(Found { path: path.clone(), record: record.map_err(|error| error.to_string()) })
+    }
+}
+
+impl Desk for Live<'_> {
+    fn vault(&self) -> &VaultState {
+        &self.vault.state
+    }
+
+    async fn read(&self, ranges: Vec<KeyRange>) -> Result<Vec<Vec<Found>>> {
         let mut newer = None;
-        let mut found = Vec::with_capacity(read.len());
-        for entries in read {
-            let mut range = Vec::with_capacity(entries.len());
-            for entry in entries {
-                let path =
-                    String::from_utf8_lossy(entry.key.get(prefix.len()..).unwrap_or_default()).into_owned();
-                let kind = records::kind(&path);
-                let record = match keys.open(&path, kind, &entry.value) {
-                    // The vault's data key was rotated after this request looked at the vault.
-                    Err(SealError::NoSuchDataKey(_)) => {
-                        if newer.is_none() {
-                            newer = Some(self.service.look(Some(&state.envelope.name)).await?.vault);
-                        }
-                        match newer
-                            .iter()
-                            .flatten()
-                            .find(|vault| vault.state.envelope.id == state.envelope.id)
-                        {
-                            Some(vault) => vault.keys.open(&path, kind, &entry.value),
-                            None => return Err(gone()),
-                        }
-                    }
-                    opened => opened,
-                };
-                range.push(Found { path, record: record.map_err(|error| error.to_string()) });
+        let mut found = Vec::with_capacity(ranges.len());
+        for sealed in self.read_sealed(ranges).await? {
+            let mut range = Vec::with_capacity(sealed.len());
+            for sealed in sealed {
+                range.push(self.open(&sealed, &mut newer).await?);
             }
             found.push(range);
         }
