@@ -33,10 +33,10 @@ impl Stranger {
         assign(admin, &self.principal, role, scope).await
     }
 
-    /// Gives it access-policy words for secrets on a vault.
-    pub async fn permit(&self, admin: &Api, vault: &str, words: &[&str]) {
+    /// Gives it access-policy words for `secrets`, `keys` or `certificates` on a vault, and takes all others away.
+    pub async fn permit(&self, admin: &Api, vault: &str, kind: &str, words: &[&str]) {
         let path = format!("/admin/vaults/{vault}/accesspolicies/{}", self.principal);
-        let body = json!({ "permissions": { "secrets": words } });
+        let body = json!({ "permissions": { kind: words } });
         admin.send("PUT", &path, Some(body)).await.expect(200);
     }
 }

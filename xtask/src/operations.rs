@@ -35,6 +35,13 @@ const PLANES: &[(ObjectType, &str, &str)] = &[
         "Secrets",
         "At the vault's own host. The paths, bodies and answers are Azure Key Vault's.",
     ),
+    (
+        ObjectType::Key,
+        "Keys",
+        "At the vault's own host, as Azure Key Vault's. `/rng` is a Managed HSM's in Azure; its action is Valv's own. Under\n\
+         roles, `keys/read` alone lets its holder encrypt, wrap and verify with asymmetric keys, as in Azure: that takes the\n\
+         public half only. What counts under access policies is the word.",
+    ),
     (ObjectType::Vault, "Vaults", "Administration of vaults, at any of the deployment's hosts."),
     (ObjectType::Deployment, "Deployment", "Administration of clients, role assignments and the root key."),
     (ObjectType::Token, "Tokens", "What MSAL and azure-identity ask for; answered by the built-in issuer."),

@@ -231,23 +231,27 @@ pub enum ClientCommand {
 pub enum AccessCommand {
     /// Give a client, user or group a role, or an access policy on a vault that uses them.
     #[command(
-        after_help = "Examples:\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app --object secrets/db-password\n  valv access grant billing --vault old --secrets get,list"
+        after_help = "Examples:\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app\n  valv access grant billing --role \"Key Vault Secrets User\" --vault app --object secrets/db-password\n  valv access grant signer --role \"Key Vault Crypto User\" --vault app --object keys/release\n  valv access grant billing --vault old --secrets get,list --keys get,sign,verify"
     )]
     Grant {
         /// A client's name or id, or a principal's object id.
         who: String,
         /// A role's name or id.
-        #[arg(long, conflicts_with_all = ["secrets"])]
+        #[arg(long, conflicts_with_all = ["secrets", "keys"])]
         role: Option<String>,
         /// Only this vault (default for roles: the whole deployment).
         #[arg(long)]
         vault: Option<String>,
-        /// Only this object of the vault, such as `secrets/db-password`.
+        /// Only this object of the vault, such as `secrets/db-password` or `keys/release`.
         #[arg(long, requires = "vault", requires = "role")]
         object: Option<String>,
         /// Access-policy words for secrets, such as `get,list`, for a vault with access policies.
         #[arg(long, value_delimiter = ',', requires = "vault")]
         secrets: Vec<String>,
+        /// The same for keys, such as `get,sign,verify`. Words for secrets and keys are granted together: what is
+        /// not named here is taken away.
+        #[arg(long, value_delimiter = ',', requires = "vault")]
+        keys: Vec<String>,
         #[command(flatten)]
         target: Target,
     },

@@ -169,6 +169,15 @@ async fn clients_and_access_by_the_command_line() {
     assert_eq!(list().await, 200);
     let listed = beside(&dev, &["access", "list"]).ok();
     assert!(listed.lines().any(|l| l.contains("/vaults/old") && l.contains("get,list")), "{listed}");
+    let keys = async |method, path| there.send(method, path, None).await.status.as_u16();
+    assert_eq!(keys("GET", "/keys").await, 403);
+    let words =
+        &["access", "grant", "billing", "--vault", "old", "--secrets", "get,list", "--keys", "list,Sign"];
+    beside(&dev, words).ok();
+    assert_eq!((list().await, keys("GET", "/keys").await, keys("GET", "/keys/a").await), (200, 200, 403));
+    assert_ne!(keys("POST", "/keys/a/sign").await, 403);
+    let listed = beside(&dev, &["access", "list"]).ok();
+    assert!(listed.contains("secrets: get,list; keys: list,Sign"), "{listed}");
     beside(&dev, &["access", "revoke", "billing", "--vault", "old"]).ok();
     assert_eq!(list().await, 403);
 
@@ -180,6 +189,8 @@ async fn clients_and_access_by_the_command_line() {
         (&["access", "grant", "billing", "--secrets", "get"], 2, "--vault"),
         (&["access", "grant", "billing", "--role", role, "--object", "secrets/a"], 2, "--vault"),
         (&["access", "grant", "billing", "--vault", "old", "--secrets", "look"], 1, "look"),
+        (&["access", "grant", "billing", "--vault", "old", "--keys", "set"], 1, "not a permission for keys"),
+        (&["access", "grant", "billing", "--role", role, "--keys", "get"], 2, "--role"),
         (&["access", "grant", "billing", "--role", role, "--vault", "absent"], 1, "absent"),
         (&["access", "revoke", "no-such-id"], 1, "uuid"),
         (&["client", "remove", "nobody"], 2, "valv client list"),

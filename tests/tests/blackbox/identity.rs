@@ -193,9 +193,9 @@ async fn f35_access_that_is_taken_away_is_gone_at_once() {
     valv_tests::create_vault(&admin, "policies", json!({ "enableRbacAuthorization": false })).await;
     let client = Stranger::register(&admin, "leaver").await;
     let there = client.api.to(&node.vault_url("policies"));
-    client.permit(&admin, "policies", &["list", "get"]).await;
+    client.permit(&admin, "policies", "secrets", &["list", "get"]).await;
     there.send("GET", "/secrets", None).await.expect(200);
-    client.permit(&admin, "policies", &["get"]).await;
+    client.permit(&admin, "policies", "secrets", &["get"]).await;
     there.send("GET", "/secrets", None).await.refused(403, "Forbidden", Some("AccessDenied"));
     let path = format!("/admin/vaults/policies/accesspolicies/{}", client.principal);
     admin.send("DELETE", &path, None).await.expect(204);

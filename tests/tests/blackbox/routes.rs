@@ -8,8 +8,44 @@ use valv_tests::{Answer, Api, Node, Stranger, TENANT, VAULT, create_vault};
 
 /// A vault that uses access policies.
 const POLICIES: &str = "words";
-/// Words that Azure has for secrets (azure docs: key-vault/general/assign-access-policy).
-const WORDS: [&str; 8] = ["get", "list", "set", "delete", "recover", "backup", "restore", "purge"];
+/// Words that Azure has (azure docs: key-vault/general/assign-access-policy), but `release`, which opens nothing here.
+const WORDS: [(&str, ObjectType, &[&str]); 2] = [
+    (
+        "secrets",
+        ObjectType::Secret,
+        &["get", "list", "set", "delete", "recover", "backup", "restore", "purge"],
+    ),
+    (
+        "keys",
+        ObjectType::Key,
+        &[
+            "get",
+            "list",
+            "update",
+            "create",
+            "import",
+            "delete",
+            "recover",
+            "backup",
+            "restore",
+            "decrypt",
+            "encrypt",
+            "unwrapKey",
+            "wrapKey",
+            "verify",
+            "sign",
+            "purge",
+            "rotate",
+            "getrotationpolicy",
+            "setrotationpolicy",
+        ],
+    ),
+];
+
+/// The collection that objects of this type lie in.
+fn collection(kind: ObjectType) -> &'static str {
+    WORDS.iter().find(|(_, of, _)| *of == kind).map_or("", |(name, ..)| name)
+}
 
 /// The path of a row, with something in each place.
 fn path(spec: &Spec) -> String {
@@ -104,18 +140,19 @@ async fn every_guarded_row_is_forbidden_to_a_caller_without_any_permission() {
         if let Some(word) = word {
             let answer = ask(&policies.with_token(nobody.api.token().map(str::to_owned)), spec).await;
             let answer = answer.refused(403, "Forbidden", Some("AccessDenied"));
-            assert_eq!(message(&answer), access_denied(&node, &nobody, word), "{}", spec.name);
+            assert_eq!(message(&answer), access_denied(&node, &nobody, spec.object, word), "{}", spec.name);
         }
     }
 }
 
 /// Azure's words.
-fn access_denied(node: &Node, who: &Stranger, word: &str) -> String {
+fn access_denied(node: &Node, who: &Stranger, kind: ObjectType, word: &str) -> String {
     format!(
-        "The user, group or application 'appid={};oid={};numgroups=0;iss=https://localhost:{}/{TENANT}/v2.0' does not have secrets {word} permission on key vault '{POLICIES};location=eastus'. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125287",
+        "The user, group or application 'appid={};oid={};numgroups=0;iss=https://localhost:{}/{TENANT}/v2.0' does not have {} {word} permission on key vault '{POLICIES};location=eastus'. For help resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125287",
         who.client,
         who.principal,
-        node.port()
+        node.port(),
+        collection(kind),
     )
 }
 
@@ -125,6 +162,7 @@ async fn a_caller_without_permission_cannot_tell_what_exists() {
     let (_node, admin, _) = two_vaults().await;
     let nobody = Stranger::register(&admin, "nobody").await;
     admin.send("PUT", "/secrets/there", Some(json!({ "value": "v" }))).await.expect(200);
+    admin.send("POST", "/keys/there/create", Some(json!({ "kty": "EC" }))).await.expect(200);
     for spec in guarded() {
         let mut said = Vec::new();
         for (object, vault) in [("there", VAULT), ("absent", "absent")] {
@@ -137,51 +175,72 @@ async fn a_caller_without_permission_cannot_tell_what_exists() {
     }
 }
 
-/// Each word of an access policy opens its rows and no others.
+/// Each word of an access policy opens its rows and no others, those of other types included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_access_policy_word_opens_its_rows_and_no_others() {
     let (node, admin, policies) = two_vaults().await;
-    let used: BTreeSet<_> = guarded()
-        .filter_map(|spec| match spec.admission {
-            Admission::Vault { policy, .. } => Some(policy),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(used, BTreeSet::from(WORDS), "the words of secrets are Azure's");
-    for word in WORDS {
-        let (only, but) = (Stranger::register(&admin, "only").await, Stranger::register(&admin, "but").await);
-        only.permit(&admin, POLICIES, &[word]).await;
-        let others: Vec<_> = WORDS.into_iter().filter(|w| *w != word).collect();
-        but.permit(&admin, POLICIES, &others).await;
-        let at = |who: &Stranger| policies.with_token(who.api.token().map(str::to_owned));
-        let (only_api, but_api) = (at(&only), at(&but));
-        for spec in guarded() {
-            let Admission::Vault { policy, .. } = spec.admission else { continue };
-            let (allowed, refused) =
-                if policy == word { (&only_api, (&but_api, &but)) } else { (&but_api, (&only_api, &only)) };
-            let answer = ask(allowed, spec).await;
-            assert!(
-                answer.status != 403 && answer.status != 401 && !answer.status.is_server_error(),
-                "{} is not open to '{policy}': {answer:?}",
-                spec.name
-            );
-            let answer = ask(refused.0, spec).await.refused(403, "Forbidden", Some("AccessDenied"));
-            assert_eq!(message(&answer), access_denied(&node, refused.1, policy), "{}", spec.name);
+    let at = |who: &Stranger| policies.with_token(who.api.token().map(str::to_owned));
+    for (kind, object, words) in WORDS {
+        let used: BTreeSet<_> = guarded()
+            .filter(|spec| spec.object == object)
+            .filter_map(|spec| match spec.admission {
+                Admission::Vault { policy, .. } => Some(policy),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(used, words.iter().copied().collect(), "the words of {kind} are Azure's");
+        for word in words {
+            let (only, but) =
+                (Stranger::register(&admin, "only").await, Stranger::register(&admin, "but").await);
+            only.permit(&admin, POLICIES, kind, &[word]).await;
+            let others: Vec<_> = words.iter().copied().filter(|w| w != word).collect();
+            but.permit(&admin, POLICIES, kind, &others).await;
+            let (only_api, but_api) = (at(&only), at(&but));
+            for spec in guarded() {
+                let Admission::Vault { policy, .. } = spec.admission else { continue };
+                let right = spec.object == object;
+                if !right {
+                    for (api, who) in [(&only_api, &only), (&but_api, &but)] {
+                        let answer = ask(api, spec).await.refused(403, "Forbidden", Some("AccessDenied"));
+                        assert_eq!(message(&answer), access_denied(&node, who, spec.object, policy));
+                    }
+                    continue;
+                }
+                let (allowed, refused) = if policy == *word {
+                    (&only_api, (&but_api, &but))
+                } else {
+                    (&but_api, (&only_api, &only))
+                };
+                let answer = ask(allowed, spec).await;
+                assert!(let_in(&answer), "{} is not open to '{policy}': {answer:?}", spec.name);
+                let answer = ask(refused.0, spec).await.refused(403, "Forbidden", Some("AccessDenied"));
+                let words = access_denied(&node, refused.1, spec.object, policy);
+                assert_eq!(message(&answer), words, "{}", spec.name);
+            }
+            // A policy on one vault opens no other.
+            let elsewhere = admin.with_token(only.api.token().map(str::to_owned));
+            let answer = elsewhere.send("GET", &format!("/{kind}"), None).await;
+            answer.refused(403, "Forbidden", Some("ForbiddenByRbac"));
         }
-        // A policy on one vault opens no other.
-        let answer =
-            admin.with_token(only.api.token().map(str::to_owned)).send("GET", "/secrets", None).await;
-        answer.refused(403, "Forbidden", Some("ForbiddenByRbac"));
-    }
-    // `all` stands for every word, and words compare without case.
-    for words in [&["all"][..], &["Get", "LIST", "sEt", "Delete", "Recover", "Backup", "Restore", "Purge"]] {
-        let everything = Stranger::register(&admin, "everything").await;
-        everything.permit(&admin, POLICIES, words).await;
-        let api = policies.with_token(everything.api.token().map(str::to_owned));
-        for spec in guarded().filter(|spec| spec.object == ObjectType::Secret) {
-            assert_ne!(ask(&api, spec).await.status, 403, "{} is not open to {words:?}", spec.name);
+        // `all` stands for every word, and words compare without case.
+        let cases: Vec<String> = words
+            .iter()
+            .enumerate()
+            .map(|(at, word)| if at % 2 == 0 { word.to_uppercase() } else { word.to_lowercase() })
+            .collect();
+        for words in [vec!["all"], cases.iter().map(String::as_str).collect()] {
+            let everything = Stranger::register(&admin, "everything").await;
+            everything.permit(&admin, POLICIES, kind, &words).await;
+            let api = at(&everything);
+            for spec in guarded().filter(|spec| spec.object == object) {
+                assert!(let_in(&ask(&api, spec).await), "{} is not open to {words:?}", spec.name);
+            }
         }
     }
+}
+
+fn let_in(answer: &Answer) -> bool {
+    answer.status != 403 && answer.status != 401 && !answer.status.is_server_error()
 }
 
 /// Each built-in role opens what Azure's documentation says, at its scope, and nothing else.
@@ -189,64 +248,106 @@ async fn each_access_policy_word_opens_its_rows_and_no_others() {
 async fn each_role_opens_its_rows_and_no_others() {
     let (node, admin, _) = two_vaults().await;
     create_vault(&admin, "elsewhere", json!({})).await;
-    // The ends of dataActions on secrets (azure docs: role-based-access-control/built-in-roles/security).
-    let all: &[&str] = &[
-        "setSecret/action",
-        "getSecret/action",
-        "update/action",
-        "readMetadata/action",
-        "delete",
-        "backup/action",
-        "restore/action",
-        "recover/action",
-        "purge/action",
+    // dataActions below Microsoft.KeyVault/vaults/ (azure docs: role-based-access-control/built-in-roles/security).
+    let secrets: &[&str] = &[
+        "secrets/setSecret/action",
+        "secrets/getSecret/action",
+        "secrets/update/action",
+        "secrets/readMetadata/action",
+        "secrets/delete",
+        "secrets/backup/action",
+        "secrets/restore/action",
+        "secrets/recover/action",
+        "secrets/purge/action",
     ];
-    for (role, opens) in [
-        ("Key Vault Administrator", all),
-        ("Key Vault Secrets Officer", all),
-        ("Key Vault Secrets User", &["getSecret/action", "readMetadata/action"]),
-        ("Key Vault Certificate User", &["getSecret/action", "readMetadata/action"]),
-        ("Key Vault Reader", &["readMetadata/action"]),
-        ("Key Vault Crypto Officer", &[]),
-        ("Key Vault Crypto User", &[]),
+    let public: &[&str] = &["keys/read", "keys/encrypt/action", "keys/wrap/action", "keys/verify/action"];
+    let keys: &[&str] = &[
+        "keys/create/action",
+        "keys/import/action",
+        "keys/update/action",
+        "keys/decrypt/action",
+        "keys/unwrap/action",
+        "keys/sign/action",
+        "keys/rotate/action",
+        "keyrotationpolicies/read",
+        "keyrotationpolicies/write",
+        "keys/delete",
+        "keys/backup/action",
+        "keys/restore/action",
+        "keys/recover/action",
+        "keys/purge/action",
+        "keys/rng/action",
+    ];
+    let used: BTreeSet<_> = guarded().filter_map(data_action).collect();
+    let named: BTreeSet<_> = [secrets, public, keys].concat().into_iter().collect();
+    assert_eq!(used, named, "a new action: say here who may");
+    let user: &[&str] = &[
+        "keys/update/action",
+        "keys/backup/action",
+        "keys/decrypt/action",
+        "keys/unwrap/action",
+        "keys/sign/action",
+        "keys/rng/action",
+    ];
+    let read_secrets: &[&str] = &["secrets/getSecret/action", "secrets/readMetadata/action"];
+    let reader: &[&str] = &["secrets/readMetadata/action", "keyrotationpolicies/read"];
+    let roles: [(&str, &[&[&str]]); 14] = [
+        ("Key Vault Administrator", &[secrets, public, keys]),
+        ("Key Vault Secrets Officer", &[secrets]),
+        ("Key Vault Secrets User", &[read_secrets]),
+        ("Key Vault Certificate User", &[read_secrets, public]),
+        ("Key Vault Reader", &[reader, public]),
+        ("Key Vault Crypto Officer", &[public, keys]),
+        ("Key Vault Crypto User", &[public, user]),
+        ("Key Vault Crypto Service Encryption User", &[public, &["keys/unwrap/action"]]),
+        ("Key Vault Crypto Service Release User", &[]),
         ("Key Vault Certificates Officer", &[]),
         ("Key Vault Contributor", &[]),
         ("Key Vault Data Access Administrator", &[]),
         ("Key Vault Purge Operator", &[]),
         ("Valv Administrator", &[]),
-    ] {
+    ];
+    for (role, opens) in roles {
+        let opens = opens.concat();
         let holder = Stranger::register(&admin, "holder").await;
         holder.assign(&admin, role, &format!("/vaults/{VAULT}")).await;
         let elsewhere = holder.api.to(&node.vault_url("elsewhere"));
         for spec in guarded() {
-            let Admission::Vault { action, .. } = spec.admission else { continue };
-            let end =
-                action.strip_prefix("Microsoft.KeyVault/vaults/secrets/").expect("an action on secrets");
+            let Some(action) = data_action(spec) else { continue };
             let answer = ask(&holder.api, spec).await;
-            if opens.contains(&end) {
-                assert!(
-                    answer.status != 403 && answer.status != 401 && !answer.status.is_server_error(),
-                    "{} is not open to {role}: {answer:?}",
-                    spec.name
-                );
+            if opens.contains(&action) {
+                assert!(let_in(&answer), "{} is not open to {role}: {answer:?}", spec.name);
             } else {
                 answer.refused(403, "Forbidden", Some("ForbiddenByRbac"));
             }
             ask(&elsewhere, spec).await.refused(403, "Forbidden", Some("ForbiddenByRbac"));
         }
     }
-    // Down to one object: its rows, not those of the vault, not those of its neighbour.
-    let holder = Stranger::register(&admin, "of-one-object").await;
-    holder.assign(&admin, "Key Vault Secrets Officer", &format!("/vaults/{VAULT}/secrets/Some-NAME")).await;
-    for spec in guarded().filter(|spec| spec.object == ObjectType::Secret) {
-        let answer = ask(&holder.api, spec).await;
-        assert_eq!(answer.status != 403, spec.path.contains("{name}"), "{}: {answer:?}", spec.name);
-        let path = path(spec).replace("some-name", "some-name-2");
-        holder.api.send(spec.method.as_str(), &path, None).await.refused(
-            403,
-            "Forbidden",
-            Some("ForbiddenByRbac"),
-        );
+    // Down to one object: its rows, not those of the vault, not those of its neighbour, not those of other types.
+    for (kind, object, role) in [
+        ("secrets", ObjectType::Secret, "Key Vault Secrets Officer"),
+        ("keys", ObjectType::Key, "Key Vault Crypto Officer"),
+    ] {
+        let holder = Stranger::register(&admin, "of-one-object").await;
+        holder.assign(&admin, role, &format!("/vaults/{VAULT}/{kind}/Some-NAME")).await;
+        for spec in guarded().filter(|spec| data_action(spec).is_some()) {
+            let answer = ask(&holder.api, spec).await;
+            let its_own = spec.object == object && spec.path.contains("{name}");
+            assert_eq!(answer.status != 403, its_own, "{}: {answer:?}", spec.name);
+            let path = path(spec).replace("some-name", "some-name-2");
+            let answer = holder.api.send(spec.method.as_str(), &path, None).await;
+            answer.refused(403, "Forbidden", Some("ForbiddenByRbac"));
+        }
+    }
+}
+
+/// A row's dataAction, below what all have in common.
+fn data_action(spec: &Spec) -> Option<&'static str> {
+    match spec.admission {
+        Admission::Vault { action, .. } => {
+            Some(action.strip_prefix("Microsoft.KeyVault/vaults/").expect("an action in a vault"))
+        }
+        _ => None,
     }
 }
 

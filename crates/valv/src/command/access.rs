@@ -11,7 +11,7 @@ use crate::remote::{Credentials, Remote, segment};
 /// Runs one of them.
 pub async fn run(command: AccessCommand) -> Result<()> {
     match command {
-        AccessCommand::Grant { who, role, vault, object, secrets, target } => {
+        AccessCommand::Grant { who, role, vault, object, secrets, keys, target } => {
             let remote = Remote::sign_in(&Credentials::of(&target)?).await?;
             let principal = principal(&remote, &who).await?;
             let answer = match (role, vault) {
@@ -25,15 +25,15 @@ pub async fn run(command: AccessCommand) -> Result<()> {
                     let path = format!("/admin/roleassignments/{}", uuid::Uuid::new_v4());
                     remote.call(Method::PUT, &path, Some(body)).await?
                 }
-                (None, Some(vault)) if !secrets.is_empty() => {
+                (None, Some(vault)) if !(secrets.is_empty() && keys.is_empty()) => {
                     let path =
                         format!("/admin/vaults/{}/accesspolicies/{}", segment(&vault), segment(&principal));
-                    let body = json!({ "permissions": { "secrets": secrets } });
+                    let body = json!({ "permissions": { "secrets": secrets, "keys": keys } });
                     remote.call(Method::PUT, &path, Some(body)).await?
                 }
                 _ => {
                     return Err(Problem::usage("nothing to grant")
-                        .way_out("name a role with --role, or words with --vault and --secrets; `valv access grant --help` has examples"));
+                        .way_out("name a role with --role, or words with --vault and --secrets or --keys; `valv access grant --help` has examples"));
                 }
             };
             let policy_unused = answer["properties"]["enableRbacAuthorization"] == true;
@@ -102,13 +102,12 @@ fn list(assignments: &Value, vaults: &Value, clients: &Value) {
     }
     for vault in vaults["value"].as_array().into_iter().flatten() {
         for policy in vault["properties"]["accessPolicies"].as_array().into_iter().flatten() {
-            let words: Vec<&str> = policy["permissions"]["secrets"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
-            let what = format!("secrets: {}", words.join(","));
+            let words = ["secrets", "keys", "certificates"].into_iter().filter_map(|kind| {
+                let words = policy["permissions"][kind].as_array()?.iter().filter_map(Value::as_str);
+                let words: Vec<&str> = words.collect();
+                (!words.is_empty()).then(|| format!("{kind}: {}", words.join(",")))
+            });
+            let what = words.collect::<Vec<_>>().join("; ");
             rows.push(vec![
                 who(&policy["objectId"]),
                 what,
