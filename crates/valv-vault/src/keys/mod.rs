@@ -33,8 +33,8 @@ mod limits;
 pub use limits::MAX_TAG_CHARS;
 
 mod pool;
-pub use pool::PoolSettings;
 pub(crate) use pool::{Length, Pool};
+pub use pool::PoolSettings;
 
 mod records;
 
@@ -230,16 +230,7 @@ impl Service {
         create: KeyCreate,
     ) -> Result<KeyBundle> {
         let desk = self.desk(permit, vault, Operation::KeyCreate, Some(name))?;
-        let key_ops = limits::check_create(&create)?;
-        let KeyCreate { generate, attributes, tags, .. } = create;
-        let length = match generate.kty {
-            KeyType::Rsa | KeyType::RsaHsm => Length::Long,
-            KeyType::Ec | KeyType::EcHsm | KeyType::Oct | KeyType::OctHsm => Length::Short,
-        };
-        let make =
-            move || records::draft(&valv_crypto::generate(&generate)?, key_ops, attributes.common, tags);
-        let draft = self.pool.run(length, context.deadline, make).await?;
-        records::store(&desk, context, Operation::KeyCreate, name, draft).await
+        records::create(&self.pool, &desk, context, name, create).await
     }
     /// Takes a key in, or a new version of it.
     pub async fn key_import(
@@ -251,12 +242,7 @@ impl Service {
         import: KeyImport,
     ) -> Result<KeyBundle> {
         let desk = self.desk(permit, vault, Operation::KeyImport, Some(name))?;
-        let (kty, key_ops) = limits::check_import(&import)?;
-        let KeyImport { mut key, attributes, tags, .. } = import;
-        kty.as_str().clone_into(&mut key.kty);
-        let make = move || records::draft(&valv_crypto::import(&key)?, key_ops, attributes.common, tags);
-        let draft = self.pool.run(Length::Long, context.deadline, make).await?;
-        records::store(&desk, context, Operation::KeyImport, name, draft).await
+        records::import(&self.pool, &desk, context, name, import).await
     }
     /// The current version, or the one asked for. Disabled and expired keys are answered.
     pub async fn key_get(

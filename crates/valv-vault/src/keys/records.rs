@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use valv_crypto::{KeyOperation, PrivateKey};
+use valv_crypto::{KeyOperation, KeyType, PrivateKey};
 use valv_model::{ObjectName, Operation, Result, Tags, VersionId};
 
 use super::kind::{Key, KeyDetail};
 use super::limits::check_key_ops;
-use super::{KeyBundle, KeyUpdate, limits};
+use super::pool::{Length, Pool};
+use super::{KeyBundle, KeyCreate, KeyImport, KeyUpdate, limits};
 use crate::WriteContext;
 use crate::objects::desk::{Desk, Done};
 use crate::objects::make::{Draft, make};
@@ -27,9 +28,43 @@ pub(super) fn draft(
     Ok(Draft { attributes, tags, detail, value: BytesValue(key.to_stored()?) })
 }
 
-/// `KeyCreate` and `KeyImport`, once there is a key. The key belongs to the request: a decision that runs again
-/// stores the same one, and a retry of a request that was done gets the first one.
-pub(super) async fn store(
+/// `KeyCreate`. The key belongs to the request: it is made before the decision, which may run again, and a retry
+/// of a request that was done gets the first one.
+pub(super) async fn create(
+    pool: &Pool,
+    desk: &impl Desk,
+    context: &WriteContext,
+    name: &ObjectName,
+    create: KeyCreate,
+) -> Result<KeyBundle> {
+    let key_ops = limits::check_create(&create)?;
+    let KeyCreate { generate, attributes, tags, .. } = create;
+    let length = match generate.kty {
+        KeyType::Rsa | KeyType::RsaHsm => Length::Long,
+        KeyType::Ec | KeyType::EcHsm | KeyType::Oct | KeyType::OctHsm => Length::Short,
+    };
+    let make = move || draft(&valv_crypto::generate(&generate)?, key_ops, attributes.common, tags);
+    let draft = pool.run(length, context.deadline, make).await?;
+    store(desk, context, Operation::KeyCreate, name, draft).await
+}
+
+/// `KeyImport`.
+pub(super) async fn import(
+    pool: &Pool,
+    desk: &impl Desk,
+    context: &WriteContext,
+    name: &ObjectName,
+    import: KeyImport,
+) -> Result<KeyBundle> {
+    let (kty, key_ops) = limits::check_import(&import)?;
+    let KeyImport { mut key, attributes, tags, .. } = import;
+    kty.as_str().clone_into(&mut key.kty);
+    let make = move || draft(&valv_crypto::import(&key)?, key_ops, attributes.common, tags);
+    let draft = pool.run(Length::Long, context.deadline, make).await?;
+    store(desk, context, Operation::KeyImport, name, draft).await
+}
+
+async fn store(
     desk: &impl Desk,
     context: &WriteContext,
     operation: Operation,

@@ -134,7 +134,7 @@ impl Bench {
 
 /// Nothing here ever waits.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 /// What a decision sees: only what it said it needs.

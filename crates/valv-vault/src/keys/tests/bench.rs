@@ -2,8 +2,10 @@
 
 use std::ops::Deref;
 
-use valv_crypto::{Generate, PrivateKey, generate};
-use valv_model::{ObjectName, Operation, Result, VersionId};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use valv_crypto::{Generate, PrivateKey};
+use valv_model::{ObjectName, Result, VersionId};
 
 use super::super::{records, *};
 use crate::objects::bench::{Bench, context, run};
@@ -12,12 +14,15 @@ use crate::objects::records::Version;
 use crate::objects::{Tidied, backup, delete, lifecycle, list, read, restore};
 
 /// The keys of a vault.
-pub(super) struct Keys(pub(super) Bench);
+pub(super) struct Keys {
+    pub(super) bench: Bench,
+    pub(super) pool: Pool,
+}
 
 impl Deref for Keys {
     type Target = Bench;
     fn deref(&self) -> &Bench {
-        &self.0
+        &self.bench
     }
 }
 
@@ -35,6 +40,13 @@ pub(super) fn ec() -> KeyCreate {
     of(KeyType::Ec)
 }
 
+/// A symmetric key of 256 bits, brought in.
+pub(super) fn symmetric(k: &[u8; 32]) -> KeyImport {
+    let k = Zeroizing::new(URL_SAFE_NO_PAD.encode(k));
+    let key = JsonWebKey { kty: "oct".into(), k: Some(k), ..JsonWebKey::default() };
+    KeyImport { key, hsm: false, attributes: KeyAttributesPatch::default(), tags: Tags::new() }
+}
+
 /// An update of `enabled` alone.
 pub(super) fn enabled(enabled: bool) -> KeyUpdate {
     let common = AttributesPatch { enabled: Some(enabled), ..AttributesPatch::default() };
@@ -46,7 +58,7 @@ pub(super) fn enabled(enabled: bool) -> KeyUpdate {
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self(Bench::new())
+        Self { bench: Bench::new(), pool: Pool::new(PoolSettings::default()) }
     }
     pub(super) fn create(&self, name: &ObjectName, create: KeyCreate) -> Result<KeyBundle> {
         self.create_as(None, name, create)
@@ -57,23 +69,17 @@ impl Keys {
         name: &ObjectName,
         create: KeyCreate,
     ) -> Result<KeyBundle> {
-        let key_ops = limits::check_create(&create)?;
-        let draft =
-            records::draft(&generate(&create.generate)?, key_ops, create.attributes.common, create.tags)?;
-        run(records::store(&self.0, &context(request), Operation::KeyCreate, name, draft))
+        run(records::create(&self.pool, &self.bench, &context(request), name, create))
     }
-    /// Takes a key in, in the stored form of a request that came through the pool.
-    pub(super) fn import(&self, name: &ObjectName, key: &PrivateKey) -> Result<KeyBundle> {
-        let key_ops = key.kty().default_operations().to_vec();
-        let draft = records::draft(key, key_ops, AttributesPatch::default(), Tags::new())?;
-        run(records::store(&self.0, &context(None), Operation::KeyImport, name, draft))
+    pub(super) fn import(&self, name: &ObjectName, import: KeyImport) -> Result<KeyBundle> {
+        run(records::import(&self.pool, &self.bench, &context(None), name, import))
     }
     pub(super) fn get(&self, name: &ObjectName, version: Option<&VersionId>) -> Result<KeyBundle> {
-        run(records::get(&self.0, name, version))
+        run(records::get(&self.bench, name, version))
     }
     /// The private key of a version, as an operation with it opens it.
     pub(super) fn open(&self, name: &ObjectName, version: Option<&VersionId>) -> Result<PrivateKey> {
-        let (_, stored): (_, Version<Key>) = run(read::version(&self.0, name, version))?;
+        let (_, stored): (_, Version<Key>) = run(read::version(&self.bench, name, version))?;
         PrivateKey::from_stored(&stored.value.0)
     }
     pub(super) fn update(
@@ -91,39 +97,39 @@ impl Keys {
         version: Option<&VersionId>,
         update: KeyUpdate,
     ) -> Result<KeyBundle> {
-        run(records::update(&self.0, &context(request), name, version, update))
+        run(records::update(&self.bench, &context(request), name, version, update))
     }
     pub(super) fn list(&self, page: &PageRequest) -> Result<Page<KeyItem>> {
-        run(list::live::<Key>(&self.0, page))
+        run(list::live::<Key>(&self.bench, page))
     }
     pub(super) fn list_versions(&self, name: &ObjectName, page: &PageRequest) -> Result<Page<KeyItem>> {
-        run(list::versions::<Key>(&self.0, name, page))
+        run(list::versions::<Key>(&self.bench, name, page))
     }
     pub(super) fn list_deleted(&self, page: &PageRequest) -> Result<Page<DeletedKey>> {
-        run(list::deleted::<Key>(&self.0, page))
+        run(list::deleted::<Key>(&self.bench, page))
     }
     pub(super) fn delete(&self, name: &ObjectName) -> Result<DeletedKey> {
-        run(delete::delete::<Key>(&self.0, &context(None), name))
+        run(delete::delete::<Key>(&self.bench, &context(None), name))
     }
     pub(super) fn get_deleted(&self, name: &ObjectName) -> Result<DeletedKey> {
-        run(delete::get_deleted::<Key>(&self.0, name))
+        run(delete::get_deleted::<Key>(&self.bench, name))
     }
     pub(super) fn recover(&self, name: &ObjectName) -> Result<KeyBundle> {
-        run(delete::recover::<Key>(&self.0, &context(None), name))
+        run(delete::recover::<Key>(&self.bench, &context(None), name))
     }
     pub(super) fn purge(&self, name: &ObjectName) -> Result<()> {
-        run(delete::purge::<Key>(&self.0, &context(None), name))
+        run(delete::purge::<Key>(&self.bench, &context(None), name))
     }
     pub(super) fn backup(&self, name: &ObjectName) -> Result<String> {
-        run(backup::backup::<Key>(&self.0, name))
+        run(backup::backup::<Key>(&self.bench, name))
     }
     pub(super) fn restore(&self, blob: &str) -> Result<KeyBundle> {
-        run(restore::restore::<Key>(&self.0, &context(None), blob))
+        run(restore::restore::<Key>(&self.bench, &context(None), blob))
     }
     pub(super) fn restore_as(&self, request: u8, blob: &str) -> Result<KeyBundle> {
-        run(restore::restore::<Key>(&self.0, &context(Some(request)), blob))
+        run(restore::restore::<Key>(&self.bench, &context(Some(request)), blob))
     }
     pub(super) fn round(&self) -> Tidied {
-        run(lifecycle::round::<Key>(&self.0, self.now())).unwrap()
+        run(lifecycle::round::<Key>(&self.bench, self.now())).unwrap()
     }
 }

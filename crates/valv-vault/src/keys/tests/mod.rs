@@ -1,3 +1,7 @@
 //! The keys' operations over records in memory, against a model, and over a whole service.
 
 mod bench;
+mod faults;
+mod model;
+mod whole;
+mod words;
