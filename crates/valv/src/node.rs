@@ -10,7 +10,7 @@ use valv_access::{Authenticator, AuthenticatorSettings, Challenge, Issuer, Issue
 use valv_engine_embedded::{EmbeddedEngine, Settings};
 use valv_front::listen::{Certificates, Entrance, serve};
 use valv_front::{Audit, AuditFile, Front, FrontSettings, Limits, Metrics, Rates, Wiring};
-use valv_model::Error;
+use valv_model::{Error, RegionName};
 use valv_sealing::{Barrier, Keyring, RootKeys};
 use valv_vault::{Clock, Service, ServiceSettings, SystemClock};
 
@@ -37,6 +37,9 @@ impl Node {
     pub async fn prepare(config: Config) -> Result<Self> {
         init_log(&config);
         let config = Arc::new(config);
+        let (Some(region), Some(store)) = (&config.region, &config.store) else {
+            return Err(Problem::usage("a gateway is not served yet"));
+        };
         let root_keys = RootKeys::load(&config.root_key_sources()).map_err(|e| {
             Problem::usage(e.to_string())
                 .way_out("root_key.sources says where root keys are; correct it, or put the key back")
@@ -45,12 +48,11 @@ impl Node {
             Problem::usage(e.to_string()).way_out("listen.certificate and listen.key name PEM files")
         })?;
         let settings = Settings {
-            cache_bytes: config.cache_bytes,
-            quota_bytes: config.quota_bytes.unwrap_or(0),
+            cache_bytes: store.cache_bytes,
+            quota_bytes: store.quota_bytes.unwrap_or(0),
             ..Settings::default()
         };
-        let engine =
-            EmbeddedEngine::open(&config.store, settings).map_err(|e| no_store(&config.store, &e))?;
+        let engine = EmbeddedEngine::open(&store.path, settings).map_err(|e| no_store(&store.path, &e))?;
         let keyring = Arc::new(Keyring::new(root_keys));
         let barrier = Barrier::open(Arc::new(engine), Arc::clone(&keyring))
             .await
@@ -58,7 +60,7 @@ impl Node {
 
         let settings = ServiceSettings {
             queue_len: config.limits.queue,
-            ..ServiceSettings::defaults(&config.region, &config.tenant)
+            ..ServiceSettings::defaults(region, &config.tenant)
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let service = Arc::new(Service::open(barrier, clock, settings).await?);
@@ -75,7 +77,7 @@ impl Node {
             resource: config.resource(),
             built_in_issuer: issuer.as_ref().map(|issuer| issuer.issuer().to_owned()),
             issuers: config.issuers.clone(),
-            cache_dir: config.store.with_extension("issuers"),
+            cache_dir: store.path.with_extension("issuers"),
             skew_s: config.clock_skew_s,
         })?);
         let wiring = Wiring {
@@ -92,7 +94,7 @@ impl Node {
         };
         let front = Arc::new(Front::new(
             wiring,
-            front_settings(&config, handles::connections(config.limits.connections)),
+            front_settings(&config, region, handles::connections(config.limits.connections)),
         ));
         Ok(Self { config, service, authenticator, certificates, front })
     }
@@ -110,7 +112,7 @@ impl Node {
             }),
         ];
         for address in &self.config.addresses {
-            tracing::info!(%address, region = %self.config.region, resource = %self.config.resource(), "serving");
+            tracing::info!(%address, region = self.config.region.as_ref().map(tracing::field::display), resource = %self.config.resource(), "serving");
         }
         let served = serve(Arc::clone(&self.front), listeners, until_told).await;
         // No request is left; what runs by itself goes first, then the queues, then the store.
@@ -151,13 +153,13 @@ fn no_store(path: &std::path::Path, why: &impl std::fmt::Display) -> Problem {
     problem.way_out("store.path in the configuration names the file")
 }
 
-fn front_settings(config: &Config, connections: usize) -> FrontSettings {
+fn front_settings(config: &Config, region: &RegionName, connections: usize) -> FrontSettings {
     let given = &config.limits;
     FrontSettings {
         domain: config.domain.clone(),
         port: config.public_port,
         default_vault: config.default_vault.clone(),
-        region: config.region.clone(),
+        region: region.clone(),
         tenant: config.tenant.clone(),
         limits: Limits {
             connections,

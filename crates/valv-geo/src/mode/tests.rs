@@ -257,6 +257,9 @@ fn while_home_is_away_a_whole_copy_is_asked_first() {
     // Masked: alive, but not as home.
     assert_eq!(Case { east: (true, false), ..case.clone() }.plan(), forward(&west, &east));
     assert_eq!(Case { east: (true, true), ..case.clone() }.plan(), forward(&east, &west));
+    // A copy that is not whole goes behind: it is one of those that are asked last.
+    let unfinished = Case { west: (true, false), ..case.clone() }.plan();
+    assert_eq!(unfinished, Plan::Forward(Forward { first: vec![east, west], then: Vec::new() }));
     // A door that knows nothing of the copy asks all the same.
     let both = Case { west: (false, false), ..case }.plan();
     assert_eq!(legs(&both).len(), 2);

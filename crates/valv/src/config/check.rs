@@ -11,18 +11,24 @@ use valv_sealing::{PinSource, RootKeySource};
 use zeroize::Zeroizing;
 
 use super::file::{self, File};
+use super::regions::{
+    Deployment, Failover, Peer, TestSwitches, check_deployment, check_failover, check_peering,
+};
 
 /// A configuration that was checked.
 pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
-    pub region: RegionName,
+    /// This node's region; None: a gateway, which keeps nothing.
+    pub region: Option<RegionName>,
+    pub deployment: Deployment,
+    /// None: a deployment of one region without gateways.
+    pub peer: Option<Peer>,
     pub tenant: TenantId,
     pub domain: String,
     pub default_vault: Option<VaultName>,
-    pub store: PathBuf,
-    pub quota_bytes: Option<u64>,
-    pub cache_bytes: usize,
+    /// None: a gateway.
+    pub store: Option<Store>,
     pub root_keys: Vec<RootKeyPlace>,
     pub addresses: Vec<SocketAddr>,
     pub certificate: PathBuf,
@@ -42,6 +48,15 @@ pub struct Config {
     pub log_level: tracing::Level,
     pub log_json: bool,
     pub limits: Limits,
+    pub failover: Failover,
+    pub test: TestSwitches,
+}
+
+/// The embedded engine's file.
+pub struct Store {
+    pub path: PathBuf,
+    pub quota_bytes: Option<u64>,
+    pub cache_bytes: usize,
 }
 
 /// Limits and deadlines.
@@ -118,15 +133,19 @@ fn port_suffix(port: u16) -> String {
 }
 
 /// What was found wrong so far.
-struct Mistakes(Vec<String>);
+pub(super) struct Mistakes(Vec<String>);
 
 impl Mistakes {
+    pub(super) fn add(&mut self, mistake: impl Into<String>) {
+        self.0.push(mistake.into());
+    }
+
     /// The value, or a mistake with its place.
-    fn take<T>(&mut self, place: &str, value: Result<T, String>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, place: &str, value: Result<T, String>) -> Option<T> {
         value.map_err(|what| self.0.push(format!("{place}: {what}"))).ok()
     }
 
-    fn bounds<T: PartialOrd + std::fmt::Display + Copy>(
+    pub(super) fn bounds<T: PartialOrd + std::fmt::Display + Copy>(
         &mut self,
         place: &str,
         value: T,
@@ -146,7 +165,13 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
     let mut found = Mistakes(Vec::new());
     let text = |e: valv_model::Error| e.message;
 
-    let region = found.take("region", RegionName::parse(&file.region).map_err(text));
+    let region = file.region.as_ref().map(|name| found.take("region", RegionName::parse(name).map_err(text)));
+    let (gateway, region) = (region.is_none(), region.flatten());
+    let deployment = check_deployment(&file, region.as_ref(), &mut found);
+    let peer = match gateway || region.is_some() {
+        true => check_peering(&file, region.as_ref(), deployment.as_ref(), base, &mut found),
+        false => None,
+    };
     let tenant = found.take("tenant_id", TenantId::parse(&file.tenant_id).map_err(text));
     let domain = found.take("domain", check_domain(&file.domain));
     let default_vault = match &file.default_vault {
@@ -154,7 +179,7 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
         None => None,
     };
 
-    let root_keys = check_root_keys(&file.root_key, base, &mut found);
+    let (store, root_keys) = check_store(&file, base, &mut found);
     let addresses = check_addresses(&file.listen, &mut found);
     let first_port = addresses.first().map_or(0, SocketAddr::port);
     let public_port = file.listen.public_port.unwrap_or(first_port);
@@ -200,14 +225,16 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
             .parse()
             .map_err(|_| format!("'{}' is not error, warn, info, debug or trace", file.log.level)),
     );
-    found.bounds("store.cache_mib", file.store.cache_mib, 1, 65_536);
-    if file.store.quota_mib != 0 {
-        found.bounds("store.quota_mib", file.store.quota_mib, 4, 1 << 24);
-    }
     let limits = check_limits(&file.limits, &mut found);
+    let failover = check_failover(&file.failover, &mut found);
+    let test = TestSwitches {
+        hedge: file.test.hedge,
+        breaker: file.test.breaker,
+        replication: file.test.replication,
+    };
 
-    let complete = (region, tenant, domain, authority, log_level);
-    let (Some(region), Some(tenant), Some(domain), Some(authority), Some(log_level)) = complete else {
+    let complete = (deployment, tenant, domain, authority, log_level);
+    let (Some(deployment), Some(tenant), Some(domain), Some(authority), Some(log_level)) = complete else {
         return Err(found.0);
     };
     if !found.0.is_empty() {
@@ -216,12 +243,12 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
     Ok(Config {
         path: path.to_owned(),
         region,
+        deployment,
+        peer,
         tenant,
         domain,
         default_vault,
-        store: base.join(&file.store.path),
-        quota_bytes: (file.store.quota_mib != 0).then(|| file.store.quota_mib.saturating_mul(1 << 20)),
-        cache_bytes: file.store.cache_mib.saturating_mul(1 << 20),
+        store,
         root_keys,
         addresses,
         certificate: base.join(&file.listen.certificate),
@@ -239,7 +266,47 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
         log_level,
         log_json: file.log.json,
         limits,
+        failover,
+        test,
     })
+}
+
+/// What a region's node keeps, and a gateway does not.
+fn check_store(file: &File, base: &Path, found: &mut Mistakes) -> (Option<Store>, Vec<RootKeyPlace>) {
+    if file.region.is_none() {
+        for (place, there) in [("store", file.store.is_some()), ("root_key", file.root_key.is_some())] {
+            if there {
+                found.add(format!("{place}: a gateway (no region) keeps nothing and opens nothing; leave the section out, or name the node's region"));
+            }
+        }
+        if file.managed_identity.is_some() {
+            found.add(
+                "managed_identity: a gateway (no region) makes no tokens; configure it on a node of a region",
+            );
+        }
+        return (None, Vec::new());
+    }
+    let root_keys = match &file.root_key {
+        Some(given) => check_root_keys(given, base, found),
+        None => {
+            found.add("root_key: is missing; make a key with `valv key generate --out root.key` and name it: sources = [{ file = \"root.key\" }]");
+            Vec::new()
+        }
+    };
+    let Some(given) = &file.store else {
+        found.add("store: is missing; path names the file that `valv init` makes");
+        return (None, root_keys);
+    };
+    found.bounds("store.cache_mib", given.cache_mib, 1, 65_536);
+    if given.quota_mib != 0 {
+        found.bounds("store.quota_mib", given.quota_mib, 4, 1 << 24);
+    }
+    let store = Store {
+        path: base.join(&given.path),
+        quota_bytes: (given.quota_mib != 0).then(|| given.quota_mib.saturating_mul(1 << 20)),
+        cache_bytes: given.cache_mib.saturating_mul(1 << 20),
+    };
+    (Some(store), root_keys)
 }
 
 fn check_domain(text: &str) -> Result<String, String> {
@@ -299,7 +366,7 @@ fn check_addresses(given: &file::Listen, found: &mut Mistakes) -> Vec<SocketAddr
     given.addresses.iter().filter_map(parse).collect()
 }
 
-fn one_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn one_address(text: &str) -> Result<SocketAddr, String> {
     let wrong = || {
         format!("'{text}' is not an address with a port such as 127.0.0.1:8443, [::1]:8443 or localhost:8443")
     };

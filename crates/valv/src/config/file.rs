@@ -7,12 +7,16 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    pub region: String,
+    pub region: Option<String>,
+    pub system_home: Option<String>,
+    #[serde(default)]
+    pub regions: Vec<Region>,
+    pub peer: Option<Peer>,
     pub tenant_id: String,
     pub domain: String,
     pub default_vault: Option<String>,
-    pub store: Store,
-    pub root_key: RootKey,
+    pub store: Option<Store>,
+    pub root_key: Option<RootKey>,
     pub listen: Listen,
     #[serde(default)]
     pub identity: Identity,
@@ -23,6 +27,85 @@ pub struct File {
     pub log: Log,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub failover: Failover,
+    #[serde(default)]
+    pub test: Test,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    pub name: String,
+    #[serde(default)]
+    pub peers: Vec<String>,
+    pub pair: Option<String>,
+    pub geography: Option<String>,
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+    #[serde(default, rename = "allow-near-pair")]
+    pub allow_near_pair: bool,
+    #[serde(default, rename = "allow-foreign-pair")]
+    pub allow_foreign_pair: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    pub listen: Option<String>,
+    pub address: Option<String>,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Failover {
+    pub probe_ms: u64,
+    pub probe_deadline_ms: u64,
+    pub misses: u32,
+    pub goods: u32,
+    pub good_for_ms: u64,
+    pub stay_min_ms: u64,
+    pub second_ms: u64,
+    pub replica_ms: u64,
+    pub send_ms: u64,
+    pub deadline_ms: u64,
+    pub wait_for_pair_ms: u64,
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self {
+            probe_ms: 500,
+            probe_deadline_ms: 1_000,
+            misses: 2,
+            goods: 3,
+            good_for_ms: 1_500,
+            stay_min_ms: 2_000,
+            second_ms: 300,
+            replica_ms: 900,
+            send_ms: 1_000,
+            deadline_ms: 2_000,
+            wait_for_pair_ms: 2_000,
+        }
+    }
+}
+
+/// Defences that can be switched off, in tests only.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Test {
+    pub hedge: bool,
+    pub breaker: bool,
+    pub replication: bool,
+}
+
+impl Default for Test {
+    fn default() -> Self {
+        Self { hedge: true, breaker: true, replication: true }
+    }
 }
 
 #[derive(Debug, Deserialize)]

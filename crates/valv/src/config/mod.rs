@@ -4,7 +4,10 @@
 //! process environment.
 
 mod check;
-pub use check::Config;
+pub use check::{Config, Store};
+
+mod regions;
+pub use regions::{Deployment, Failover, Peer, TestSwitches};
 
 mod file;
 pub use file::File;
@@ -17,7 +20,7 @@ use figment::providers::{Env, Format, Toml};
 use crate::output::{Problem, Result};
 
 /// Settings outside of sections; other `VALV_` variables without `__` are not configuration.
-const TOP_LEVEL: [&str; 4] = ["region", "tenant_id", "domain", "default_vault"];
+const TOP_LEVEL: [&str; 5] = ["region", "system_home", "tenant_id", "domain", "default_vault"];
 
 /// Reads, overrides and checks. Every mistake is named with its place.
 pub fn load(path: &Path) -> Result<Config> {

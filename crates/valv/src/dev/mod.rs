@@ -243,7 +243,8 @@ fn first_client(dir: &Path, config: &Path, configuration: impl Fn(Option<&str>) 
         Err(_) if dir.join(format!("{REGION}.redb")).exists() => return Err(damaged(dir, &kept)),
         Err(_) => {
             write(configuration(None))?;
-            let made = command::init::init(config)?;
+            let made = command::init::init(config)?.client;
+            let made = made.ok_or_else(|| Problem::new("the first region makes no client"))?;
             let secret = made.secret.ok_or_else(|| Problem::new("the first client has no secret"))?;
             let client = Client { id: made.id.to_string(), secret };
             let lines = Zeroizing::new(format!(
