@@ -52,6 +52,12 @@ pub enum Command {
         after_help = "Examples:\n  valv rehearse\n  valv rehearse --fault freeze --seconds 60 --report rehearsal.html\n\nExit code 0 only if the promise held: no failed read, nothing acknowledged lost, every change refused while lost."
     )]
     Rehearse(RehearseArgs),
+    /// Make the certificates with which nodes know each other.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  valv cert ca --dir peers\n  valv cert region eastus --dir peers\n  valv cert gateway --dir peers"
+    )]
+    Cert(CertCommand),
     /// Make and rotate root keys, rotate data keys.
     #[command(
         subcommand,
@@ -131,6 +137,44 @@ pub struct Target {
 pub struct StatusArgs {
     #[command(flatten)]
     pub target: Target,
+}
+
+#[derive(Subcommand)]
+pub enum CertCommand {
+    /// Make the authority of all peer certificates, once for a deployment.
+    #[command(after_help = "Example:\n  valv cert ca --dir peers")]
+    Ca {
+        /// The folder of the files peer-ca.crt and peer-ca.key.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Make the certificate of a region's nodes.
+    #[command(after_help = "Example:\n  valv cert region eastus --dir peers")]
+    Region {
+        /// The region, as in `region` of its nodes' configuration.
+        name: String,
+        #[command(flatten)]
+        place: CertPlace,
+    },
+    /// Make the certificate of gateways: they may forward and probe, and read nothing.
+    #[command(after_help = "Example:\n  valv cert gateway --dir peers")]
+    Gateway {
+        #[command(flatten)]
+        place: CertPlace,
+    },
+}
+
+#[derive(ClapArgs)]
+pub struct CertPlace {
+    /// The folder where `valv cert ca` made the authority; the certificate is made there too.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// How long it is valid.
+    #[arg(long, default_value_t = 397, value_parser = clap::value_parser!(u16).range(1..))]
+    pub days: u16,
+    /// Replace an existing certificate and its key.
+    #[arg(long)]
+    pub renew: bool,
 }
 
 #[derive(Subcommand)]

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod access;
+pub mod cert;
 mod client;
 pub mod init;
 pub mod key;
@@ -24,6 +25,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Vault(command) => block_on(vault::run(command)),
         Command::Client(command) => block_on(client::run(command)),
         Command::Access(command) => block_on(access::run(command)),
+        Command::Cert(command) => cert::run(&command),
         Command::Key(KeyCommand::Generate { out }) => key::generate(out.as_deref()),
         Command::Key(KeyCommand::Rotate { data_key, target }) => block_on(key::rotate(data_key, target)),
     }

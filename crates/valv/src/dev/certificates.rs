@@ -4,8 +4,6 @@
 //! trusting it does not put anything else at risk.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -13,6 +11,7 @@ use rcgen::{
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 
+use crate::command::cert::write;
 use crate::output::{Problem, Result};
 
 /// Where Linux distributions keep the roots that programs trust.
@@ -119,14 +118,4 @@ fn bundle(dir: &Path) -> Result<Vec<u8>> {
 
 fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
-    let failed = |e: std::io::Error| Problem::new(format!("{} cannot be written: {e}", path.display()));
-    let temporary = path.with_extension("new");
-    let _ = fs::remove_file(&temporary);
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(failed)?;
-    file.write_all(contents).map_err(failed)?;
-    fs::rename(&temporary, path).map_err(failed)
 }
