@@ -9,13 +9,13 @@ use std::{
 
 use crate::{DEADLINE, Dev, Process, valv};
 
-/// Runs a Python program of `tests/clients/python` with these further variables.
-pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
+/// Runs a Python program of `tests/clients/python` with these further variables. Returns what it prints.
+pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) -> String {
     let interpreter = installed("VALV_TEST_PYTHON", "python/bin/python");
     let mut command = Command::new(interpreter);
     // No .pyc beside the sources; every line at once.
     command.args(["-B", "-u"]).arg(sources().join("python").join(program));
-    run(dev, command, program, variables);
+    run(dev, command, program, variables)
 }
 
 /// Runs a JavaScript program of `tests/clients/js`.
@@ -68,12 +68,13 @@ pub fn shell(dev: &Dev, name: &str, lines: &str) -> String {
     finish(dev, command, name)
 }
 
-fn run(dev: &Dev, mut command: Command, name: &str, variables: &[(&str, &str)]) {
+fn run(dev: &Dev, mut command: Command, name: &str, variables: &[(&str, &str)]) -> String {
     plain(&mut command, dev).envs(dev.environment()).envs(variables.iter().copied());
     let output = finish(dev, command, name);
     let last = output.lines().last().unwrap_or_default();
     assert!(last.starts_with("passed: "), "{name} did not come to its end\n{output}");
     println!("{name} {last}");
+    output
 }
 
 /// Clears the environment but for what finds programs.

@@ -17,6 +17,9 @@ pub use dev::{Dev, valv};
 mod callers;
 pub use callers::{Stranger, assign, create_vault};
 
+mod key_ledger;
+pub use key_ledger::{KeyLedger, KeyWrite};
+
 mod ledger;
 pub use ledger::Ledger;
 

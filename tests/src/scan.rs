@@ -11,16 +11,17 @@ use base64::{
 };
 use memchr::memmem::Finder;
 
-/// Panics if a file below `dir` holds one of `needles`, plain, in base64 (either alphabet, at any offset)
-/// or in hexadecimal. Files named in `except` are not read: those that are there to hold a secret.
+/// Panics if a file below `dir` holds one of `needles` (text, or the bytes of a key), plain, in base64 (either
+/// alphabet, at any offset) or in hexadecimal. Files named in `except` are not read: those that are there to hold a secret.
 ///
 /// Reports where and in which form, never the secret itself. Returns how many files it read, so that a
 /// test can see that it looked at something.
-pub fn assert_nowhere(dir: &Path, needles: &[&str], except: &[&str]) -> usize {
+pub fn assert_nowhere(dir: &Path, needles: &[impl AsRef<[u8]>], except: &[&str]) -> usize {
     let mut forms = Vec::new();
     for (number, needle) in needles.iter().enumerate() {
+        let needle = needle.as_ref();
         assert!(needle.len() >= 12, "needle {number} is so short that chance finds it");
-        forms.extend(disguises(needle.as_bytes()).into_iter().map(|(form, bytes)| (number, form, bytes)));
+        forms.extend(disguises(needle).into_iter().map(|(form, bytes)| (number, form, bytes)));
     }
     let finders: Vec<(usize, &str, Finder<'_>)> =
         forms.iter().map(|(number, form, bytes)| (*number, *form, Finder::new(bytes))).collect();
@@ -42,11 +43,11 @@ pub fn assert_nowhere(dir: &Path, needles: &[&str], except: &[&str]) -> usize {
     count
 }
 
-/// The forms in which a text may turn up in a file.
+/// The forms in which bytes may turn up in a file.
 fn disguises(needle: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let hex: String = needle.iter().map(|b| format!("{b:02x}")).collect();
     let mut forms = vec![
-        ("plain text", needle.to_vec()),
+        ("plain bytes", needle.to_vec()),
         ("hexadecimal", hex.to_uppercase().into_bytes()),
         ("hexadecimal", hex.into_bytes()),
     ];

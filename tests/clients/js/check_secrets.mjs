@@ -2,22 +2,11 @@
 
 import assert from "node:assert/strict";
 import { parseKeyVaultSecretIdentifier } from "@azure/keyvault-secrets";
-import { collect, each, refused, run, secretClient, URL_, value } from "./common.mjs";
+import {
+  collect, day, each, eachOnceInOrder, near, recoverable, refused, run, seconds, secretClient, URL_, value,
+} from "./common.mjs";
 
 const client = secretClient();
-const day = 24 * 3600 * 1000;
-const seconds = (moment) => new Date(Math.floor(moment / 1000) * 1000);
-
-function near(moment, expected = Date.now()) {
-  assert.ok(Math.abs(moment - expected) < 300_000, `${moment} is not near ${expected}`);
-}
-
-function recoverable(properties) {
-  const days = properties.recoverableDays;
-  assert.ok(days >= 7 && days <= 90, String(days));
-  assert.equal(properties.recoveryLevel, days === 90 ? "Recoverable+Purgeable" : "CustomizedRecoverable+Purgeable");
-  return days;
-}
 
 function identified(properties, name) {
   assert.equal(properties.name, name);
@@ -106,16 +95,6 @@ async function datesAreAdvisory() {
 }
 
 const names = Array.from({ length: 53 }, (_, n) => `js-${n % 2 ? "List" : "list"}-${String(n).padStart(2, "0")}`);
-
-async function eachOnceInOrder(pages, wanted, size) {
-  pages = await collect(pages);
-  for (const page of pages) assert.ok(page.length <= size, `${page.length} > ${size}`);
-  const found = pages.flat().map((p) => p.name);
-  const upper = found.map((name) => name.toUpperCase());
-  assert.deepEqual(upper, [...upper].sort(), "upper-cased names in order");
-  assert.deepEqual(found.filter((name) => wanted.includes(name)).sort(), [...wanted].sort());
-  return pages.flat();
-}
 
 async function manySecretsAreListedPageByPage() {
   await each(names, (name) => client.setSecret(name, value(name), { tags: { n: name } }));

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { ClientSecretCredential } from "@azure/identity";
+import { KeyClient } from "@azure/keyvault-keys";
 import { SecretClient } from "@azure/keyvault-secrets";
 
 export const URL_ = process.env.VALV_URL;
@@ -18,6 +19,10 @@ export function credential({ tenant = TENANT, client = CLIENT, secret = process.
 export const secretClient = (options = {}) =>
   new SecretClient(URL_, options.credential ?? credential(), options.client ?? {});
 
+// A client of this vault; `dev` is the one that dev.env names.
+export const keyClient = (vault = "dev", credential_ = credential(), options = {}) =>
+  new KeyClient(vault === "dev" ? URL_ : URL_.replace("//dev.", `//${vault}.`), credential_, options);
+
 // The call must fail with this status, error code and inner code.
 export async function refused(call, status, code, inner = undefined) {
   const error = await call().then(() => undefined, (e) => e);
@@ -32,6 +37,30 @@ export async function collect(items) {
   const all = [];
   for await (const item of items) all.push(item);
   return all;
+}
+
+export const day = 24 * 3600 * 1000;
+export const seconds = (moment) => new Date(Math.floor(moment / 1000) * 1000);
+
+export function near(moment, expected = Date.now()) {
+  assert.ok(Math.abs(moment - expected) < 300_000, `${moment} is not near ${expected}`);
+}
+
+export function recoverable(properties) {
+  const days = properties.recoverableDays;
+  assert.ok(days >= 7 && days <= 90, String(days));
+  assert.equal(properties.recoveryLevel, days === 90 ? "Recoverable+Purgeable" : "CustomizedRecoverable+Purgeable");
+  return days;
+}
+
+export async function eachOnceInOrder(pages, wanted, size) {
+  pages = await collect(pages);
+  for (const page of pages) assert.ok(page.length <= size, `${page.length} > ${size}`);
+  const found = pages.flat().map((p) => p.name);
+  const upper = found.map((name) => name.toUpperCase());
+  assert.deepEqual(upper, [...upper].sort(), "upper-cased names in order");
+  assert.deepEqual(found.filter((name) => wanted.includes(name)).sort(), [...wanted].sort());
+  return pages.flat();
 }
 
 // Calls `work` with each item, 16 at a time.

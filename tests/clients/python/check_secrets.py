@@ -2,31 +2,17 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.rest import HttpRequest
 from azure.keyvault.secrets import KeyVaultSecretIdentifier
 
-from common import URL, refused, run, secret_client, value
+from common import (
+    URL, VERSION, each_once_in_order, near, now, recoverable, refused, run, secret_client, value,
+)
 
 client = secret_client()
-VERSION = re.compile("[0-9a-f]{32}")
-
-
-def now():
-    return datetime.now(timezone.utc).replace(microsecond=0)
-
-
-def near(moment, expected, seconds=300):
-    assert abs((moment - expected).total_seconds()) <= seconds, f"{moment} is not near {expected}"
-
-
-def recoverable(properties):
-    level, days = properties.recovery_level, properties.recoverable_days
-    assert 7 <= days <= 90, days
-    assert level == ("Recoverable+Purgeable" if days == 90 else "CustomizedRecoverable+Purgeable"), level
-    return days
 
 
 def identified(properties, name):
@@ -162,18 +148,6 @@ def dates_are_advisory():
 
 
 NAMES = [f"py-List-{n:02}" if n % 2 else f"py-list-{n:02}" for n in range(53)]
-
-
-def each_once_in_order(pages, wanted, size, key=lambda p: p.name):
-    """Pages are no larger than asked, together they hold each once, in the order of upper-cased names."""
-    pages = [list(page) for page in pages]
-    assert all(len(page) <= size for page in pages), [len(page) for page in pages]
-    assert len(pages) >= len(wanted) / size
-    found = [key(p) for page in pages for p in page]
-    assert found == sorted(found, key=str.upper), "upper-cased names in order"
-    mine = [name for name in found if name in set(wanted)]
-    assert sorted(mine) == sorted(wanted), set(wanted) ^ set(mine)
-    return [p for page in pages for p in page]
 
 
 def many_secrets_are_listed_page_by_page():

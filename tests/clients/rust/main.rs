@@ -1,14 +1,17 @@
-//! Everything that `azure_security_keyvault_secrets` offers, and what it makes of each answer; and the
-//! credentials of `azure_identity` that apply to a service of one's own.
+//! Everything that `azure_security_keyvault_secrets` and `azure_security_keyvault_keys` offer, and what they make of
+//! each answer; and the credentials of `azure_identity` that apply to a service of one's own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 use std::{env, sync::Arc};
 
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_identity::ClientSecretCredential;
+use azure_security_keyvault_keys::KeyClient;
 use azure_security_keyvault_secrets::SecretClient;
 
+mod cryptography;
 mod identity;
+mod keys;
 mod lists;
 mod secrets;
 
@@ -38,12 +41,16 @@ fn client(credential: Arc<dyn TokenCredential>) -> SecretClient {
     SecretClient::new(&var("VALV_URL"), credential, None).unwrap()
 }
 
+fn key_client(credential: Arc<dyn TokenCredential>) -> KeyClient {
+    KeyClient::new(&var("VALV_URL"), credential, None).unwrap()
+}
+
 #[tokio::main]
 async fn main() -> Outcome {
     let mut passed = 0;
     macro_rules! checks {
-        ($($module:ident :: $check:ident),* $(,)?) => {
-            let vault = client(own_credential());
+        ($client:ident: $($module:ident :: $check:ident),* $(,)?) => {
+            let vault = $client(own_credential());
             $(
                 $module::$check(&vault).await.map_err(|e| format!("{}: {e}", stringify!($check)))?;
                 println!("ok {}", stringify!($check));
@@ -51,7 +58,7 @@ async fn main() -> Outcome {
             )*
         };
     }
-    checks![
+    checks![client:
         secrets::set_with_everything,
         secrets::versions_stay,
         secrets::update_changes_what_is_named,
@@ -69,6 +76,24 @@ async fn main() -> Outcome {
         identity::an_unknown_client,
         identity::a_wrong_tenant,
         identity::managed_identity_of_app_service,
+    ];
+    checks![key_client:
+        keys::create_with_everything,
+        keys::every_type_size_and_curve,
+        keys::what_no_key_can_be,
+        keys::import_of_every_kind,
+        keys::versions_stay_and_are_listed,
+        keys::update_changes_what_is_named,
+        keys::pages_of_keys,
+        keys::deleted_can_be_seen_recovered_and_purged,
+        keys::backup_and_restore,
+        keys::random_bytes,
+        keys::what_is_not_there,
+        cryptography::encrypt_and_decrypt_with_every_algorithm,
+        cryptography::wrap_and_unwrap_with_every_algorithm,
+        cryptography::sign_and_verify_with_every_algorithm,
+        cryptography::what_does_not_fit_is_refused,
+        cryptography::states_of_a_key,
     ];
     println!("passed: {passed} checks");
     Ok(())

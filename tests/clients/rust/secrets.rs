@@ -54,12 +54,12 @@ pub(crate) fn refused<T>(outcome: azure_core::Result<T>, wanted: (u16, &str, Opt
     assert!(body.message.is_some_and(|m| !m.is_empty()), "an error says what is wrong");
 }
 
-fn near(moment: Option<OffsetDateTime>) {
+pub(crate) fn near(moment: Option<OffsetDateTime>) {
     let moment = moment.expect("a date");
     assert!((moment - OffsetDateTime::now_utc()).abs() < Duration::minutes(5), "{moment}");
 }
 
-fn seconds(moment: OffsetDateTime) -> OffsetDateTime {
+pub(crate) fn seconds(moment: OffsetDateTime) -> OffsetDateTime {
     moment.replace_nanosecond(0).unwrap()
 }
 
@@ -74,7 +74,7 @@ fn recoverable(attributes: &SecretAttributes) -> i32 {
     days
 }
 
-fn tags(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+pub(crate) fn tags(pairs: &[(&str, &str)]) -> HashMap<String, String> {
     pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 

@@ -2,10 +2,12 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
 
 mod admin;
+mod algorithms;
 mod certificates;
 mod clock;
 mod examples;
 mod faults_disk;
+mod faults_keys;
 mod faults_process;
 mod identity;
 mod limits;
@@ -41,6 +43,19 @@ fn stop_and_scan(mut dev: Dev, needles: &[&str]) {
     assert!(read >= 3, "the search looked at {read} files only");
     // `valv dev` prints what it writes to dev.env, and keeps it for its next start.
     scan::assert_nowhere(dev.root(), &[&secret], &["dev.env", "admin.env", "valv-dev.stdout"]);
+}
+
+/// The vault `crypto`, whose access policies decide: its keeper may do everything with keys, and the other client
+/// has the words for cryptography and none to read a key. What an SDK does there, the service did.
+async fn crypto_vault(admin: &Api) -> (Client, Client) {
+    valv_tests::create_vault(admin, "crypto", json!({ "enableRbacAuthorization": false })).await;
+    let (keeper, crypto) = (client(admin, "keeper").await, client(admin, "crypto").await);
+    let cryptography = ["encrypt", "decrypt", "wrapKey", "unwrapKey", "sign", "verify"];
+    for (client, words) in [(&keeper, &["all"][..]), (&crypto, &cryptography)] {
+        let path = format!("/admin/vaults/crypto/accesspolicies/{}", client.principal);
+        admin.send("PUT", &path, Some(json!({ "permissions": { "keys": words } }))).await.expect(200);
+    }
+    (keeper, crypto)
 }
 
 /// A client of the built-in issuer.

@@ -1,8 +1,8 @@
-//! @azure/keyvault-secrets and @azure/identity for JavaScript.
+//! @azure/keyvault-secrets, @azure/keyvault-keys and @azure/identity for JavaScript.
 
 use valv_tests::{Dev, clients};
 
-use crate::{client, plant, stop_and_scan};
+use crate::{client, crypto_vault, plant, stop_and_scan};
 
 #[tokio::test]
 async fn javascript_sdk() {
@@ -13,4 +13,18 @@ async fn javascript_sdk() {
         clients::javascript(&dev, program, &[("VALV_PLANT", &plant), ("VALV_NOBODY", &nobody)]);
     }
     stop_and_scan(dev, &[&plant]);
+}
+
+#[tokio::test]
+async fn javascript_sdk_keys() {
+    let dev = Dev::start();
+    clients::javascript(&dev, "check_keys.mjs", &[]);
+    let (keeper, crypto) = crypto_vault(&dev.api().await).await;
+    let pairs = [keeper.pair(), crypto.pair()];
+    clients::javascript(
+        &dev,
+        "check_cryptography.mjs",
+        &[("VALV_KEEPER", &pairs[0]), ("VALV_CRYPTO", &pairs[1])],
+    );
+    stop_and_scan(dev, &[&keeper.secret, &crypto.secret]);
 }

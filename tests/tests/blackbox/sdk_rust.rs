@@ -1,4 +1,4 @@
-//! azure_security_keyvault_secrets and azure_identity for Rust.
+//! azure_security_keyvault_secrets, azure_security_keyvault_keys and azure_identity for Rust.
 
 use valv_tests::{Dev, clients};
 

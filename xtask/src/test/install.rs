@@ -38,6 +38,11 @@ const PACKAGES: &[Package] = &[
         why: "it makes keys in a PKCS#11 token",
     },
     Package {
+        name: "openssl",
+        probe: &["openssl", "version"],
+        why: "another implementation of every algorithm",
+    },
+    Package {
         name: "python3-venv",
         probe: &["python3", "-c", "import venv, ensurepip"],
         why: "the Python SDK",
