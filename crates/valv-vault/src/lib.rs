@@ -22,6 +22,7 @@ mod page;
 pub use page::{Page, PageRequest};
 
 mod service;
+pub(crate) use service::OURSELVES;
 pub use service::{NameCheck, Service, ServiceSettings, WriteContext};
 
 mod sight;

@@ -8,7 +8,7 @@ use valv_model::{Error, ErrorCode, RegionName, Result, TenantId, VaultName};
 use valv_sealing::{Barrier, RequestKey};
 
 use crate::Clock;
-use crate::keys::{KeyCache, Pool, PoolSettings};
+use crate::keys::{Events, KeyCache, Pool, PoolSettings};
 use crate::lifecycle::Rounds;
 use crate::node::Node;
 use crate::queue::Queues;
@@ -70,6 +70,16 @@ pub struct WriteContext {
     pub deadline: Instant,
 }
 
+/// The caller of what the service does by itself. No caller's object id reads so.
+pub(crate) const OURSELVES: &str = "valv";
+
+impl WriteContext {
+    /// For a write of the service's own that may take so long.
+    pub(crate) fn own(timeout: Duration) -> Self {
+        Self { caller: OURSELVES.into(), request: None, deadline: Instant::now() + timeout }
+    }
+}
+
 /// The vault logic of one node.
 pub struct Service {
     pub(crate) barrier: Barrier,
@@ -85,6 +95,7 @@ pub struct Service {
     pub(crate) pool: Pool,
     /// Opened private keys.
     pub(crate) keys: Arc<KeyCache>,
+    pub(crate) events: Events,
 }
 
 /// Says whether another region holds a vault of a name, before one is created under it.
@@ -120,6 +131,7 @@ impl Service {
             settings,
             pool,
             keys,
+            events: Events::default(),
             node,
             queues: Queues::new(),
             registry: ArcSwapOption::new(loaded),

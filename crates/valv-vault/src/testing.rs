@@ -192,6 +192,11 @@ impl TestEngine {
         outcome
     }
 
+    /// Has a fault killed the process?
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
     fn die(&self) {
         self.dead.store(true, Ordering::SeqCst);
     }
@@ -335,10 +340,18 @@ impl World {
     pub(crate) async fn restart(&mut self) {
         self.engine.die();
         self.engine = TestEngine::over(Arc::clone(&self.engine.store));
-        let engine = Arc::clone(&self.engine) as Arc<dyn Engine>;
+        self.service = self.node(Arc::clone(&self.engine)).await;
+    }
+
+    /// One more node over the same store.
+    pub(crate) async fn another_node(&self) -> Arc<Service> {
+        self.node(TestEngine::over(Arc::clone(&self.engine.store))).await
+    }
+
+    async fn node(&self, engine: Arc<TestEngine>) -> Arc<Service> {
         let barrier = Barrier::open(engine, Arc::clone(&self.keyring)).await.unwrap();
         let settings = self.service.settings.clone();
-        self.service = Arc::new(Service::open(barrier, self.clock.clone(), settings).await.unwrap());
+        Arc::new(Service::open(barrier, self.clock.clone(), settings).await.unwrap())
     }
 
     /// A new vault.

@@ -7,9 +7,7 @@
 use serde::{Deserialize, Serialize};
 use valv_access::Permit;
 use valv_crypto::{Algorithm, Generate, JsonWebKey, KeyOperation, KeyType, PublicJwk};
-use valv_model::{
-    Attributes, Error, ObjectName, Operation, RecoveryLevel, Result, Tags, UnixSeconds, VersionId,
-};
+use valv_model::{Attributes, ObjectName, Operation, RecoveryLevel, Result, Tags, UnixSeconds, VersionId};
 use zeroize::Zeroizing;
 
 use crate::objects::{backup, delete, list, restore};
@@ -23,6 +21,10 @@ pub(crate) use cache::KeyCache;
 
 mod crypto;
 
+mod event;
+pub(crate) use event::Events;
+pub use event::{KeyEvent, KeyEventKind};
+
 mod fuzzing;
 pub use fuzzing::{decode_any, open_any};
 
@@ -33,12 +35,18 @@ mod limits;
 pub use limits::MAX_TAG_CHARS;
 
 mod pool;
-pub(crate) use pool::{Length, Pool};
 pub use pool::PoolSettings;
+pub(crate) use pool::{Length, Pool};
 
 mod records;
 
+mod rotate;
+pub(crate) use rotate::lifecycle;
+
 mod rotation;
+
+#[cfg(test)]
+mod site;
 
 #[cfg(test)]
 mod tests;
@@ -380,8 +388,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<KeyBundle> {
-        let _ = (permit, context, vault, name);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyRotate, Some(name))?;
+        rotate::rotate(&desk, &self.pool, context, name).await
     }
     /// The rotation policy; a key that was never given one has the default.
     pub async fn key_rotation_policy(
@@ -390,8 +398,8 @@ impl Service {
         vault: &Vault,
         name: &ObjectName,
     ) -> Result<KeyRotationPolicy> {
-        let _ = (permit, vault, name);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyRotationPolicyGet, Some(name))?;
+        rotate::policy(&desk, name).await
     }
     /// Replaces the rotation policy.
     pub async fn key_set_rotation_policy(
@@ -402,8 +410,13 @@ impl Service {
         name: &ObjectName,
         policy: RotationPolicy,
     ) -> Result<KeyRotationPolicy> {
-        let _ = (permit, context, vault, name, policy);
-        Err(later())
+        let desk = self.desk(permit, vault, Operation::KeyRotationPolicySet, Some(name))?;
+        rotate::set_policy(&desk, context, name, policy).await
+    }
+    /// Calls `listener` for every event from now on, once each; the first listener stays. Not for an event whose
+    /// node died between its commit and the call.
+    pub fn on_key_event(&self, listener: impl Fn(&KeyEvent) + Send + Sync + 'static) {
+        self.events.listen(Box::new(listener));
     }
     /// Random bytes (`/rng`), 1 to 128 of them.
     pub async fn random_bytes(
@@ -464,8 +477,4 @@ pub enum LifetimeActionType {
     Rotate,
     /// Reports that the end is near.
     Notify,
-}
-
-fn later() -> Error {
-    Error::internal("not written yet")
 }

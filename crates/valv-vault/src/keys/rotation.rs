@@ -74,13 +74,6 @@ pub(crate) struct Due {
     pub(crate) expired: bool,
 }
 
-impl Due {
-    /// Is there nothing to do?
-    pub(crate) fn is_nothing(self) -> bool {
-        self == Self::default()
-    }
-}
-
 /// The policy of a key that was never given one.
 pub(crate) fn default_policy() -> RotationPolicy {
     RotationPolicy { lifetime_actions: vec![notify()], expiry_time: None }

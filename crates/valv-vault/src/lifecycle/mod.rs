@@ -1,8 +1,9 @@
-//! What happens by itself: scheduled purge of deleted objects and vaults, unfinished purges and restores, trimming of the log.
+//! What happens by itself: scheduled purge of deleted objects and vaults, unfinished purges and restores, rotation of
+//! keys and announcements of their end, trimming of the log.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use valv_model::{Operation, Result, UnixSeconds, VaultId};
 use valv_sealing::RecordKind;
 use zeroize::Zeroizing;
 
-use crate::keys::Key;
+use crate::keys::{self, Key};
 use crate::objects::lifecycle as objects;
 use crate::queue::{Change, Decision, Need, Scope, State, Write, trim_log};
 use crate::secrets::Secret;
@@ -81,6 +82,7 @@ impl Service {
             let now = if purges { now } else { UnixSeconds(i64::MIN) };
             log_failure(vault, objects::lifecycle::<Secret>(self, vault, now).await);
             log_failure(vault, objects::lifecycle::<Key>(self, vault, now).await);
+            log_failure(vault, keys::lifecycle(self, vault, now).await);
         }
         for vault in live.iter().chain(&deleted).chain([&system]) {
             log_failure(vault, trim_log(&self.node, &vault.group, &vault.state.envelope.id).await);
@@ -149,7 +151,7 @@ impl Service {
 
 /// The context of a round's own writes.
 fn own_write() -> WriteContext {
-    WriteContext { caller: "valv".into(), request: None, deadline: Instant::now() + WRITE_TIMEOUT }
+    WriteContext::own(WRITE_TIMEOUT)
 }
 
 fn log_failure<T>(vault: &Vault, result: Result<T>) {

@@ -1,6 +1,6 @@
 //! What happens to objects by themselves.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use valv_engine::KeyRange;
 use valv_model::{Result, UnixSeconds};
@@ -51,7 +51,9 @@ pub(crate) async fn round<K: Kind>(desk: &impl Desk, now: UnixSeconds) -> Result
             if !is_due(&record, now) {
                 continue;
             }
-            match purge_all::<K>(desk, &context(), &record.name, Purge::Due(now)).await {
+            // One deadline per object: a long history takes many commits.
+            let context = WriteContext::own(STEP_TIMEOUT);
+            match purge_all::<K>(desk, &context, &record.name, Purge::Due(now)).await {
                 Ok(Progress::Finished) => tidied.purged += 1,
                 Ok(_) => {}
                 Err(error) => {
@@ -64,9 +66,4 @@ pub(crate) async fn round<K: Kind>(desk: &impl Desk, now: UnixSeconds) -> Result
             return Ok(tidied);
         }
     }
-}
-
-/// A round's own writes. One deadline per object: a long history takes many commits.
-fn context() -> WriteContext {
-    WriteContext { caller: "valv".into(), request: None, deadline: Instant::now() + STEP_TIMEOUT }
 }

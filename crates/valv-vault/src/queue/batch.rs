@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use valv_engine::{MAX_TRANSACTION_BYTES, MAX_TRANSACTION_OPS, layout};
-use valv_model::{Error, ErrorCode, Result, UnixSeconds};
+use valv_model::{Error, ErrorCode, Operation, Result, UnixSeconds};
 use valv_sealing::{Head, Keyring, LogRecord, Outcome, RecordKind, RequestKey, SealedOp};
 
 use super::memory::RequestMemory;
 use super::state::{Overlaid, Overlay, Reading, State, can_answer};
 use super::{Change, Committed, Decision, Scope, Target, Write};
-use crate::WriteContext;
 use crate::lifecycle::{PURGE_MARK, purge_mark};
 use crate::node::vault_not_found;
 use crate::vaults::{VAULT_RECORD_BYTES_MAX, Vault};
+use crate::{OURSELVES, WriteContext};
 
 /// The head's operation: its key and value.
 const HEAD_BYTES: usize = 256;
@@ -47,6 +47,14 @@ pub(super) struct Batch<'a> {
     pub(super) logs: Vec<(LogRecord, Bytes)>,
     requests: HashMap<[u8; 32], Committed>,
     bytes: usize,
+}
+
+/// What the log calls an operation. Azure has another name for a rotation that nobody asked for.
+fn log_name(operation: Operation, caller: &str) -> &'static str {
+    match operation {
+        Operation::KeyRotate if caller == OURSELVES => "KeyRotateIfDue",
+        operation => operation.name(),
+    }
 }
 
 /// What one change adds.
@@ -198,7 +206,7 @@ impl<'a> Batch<'a> {
         let record = LogRecord {
             number: self.head.number + 1,
             time: UnixSeconds(self.now_ms.div_euclid(1000)),
-            operation: change.operation.name().to_owned(),
+            operation: log_name(change.operation, &context.caller).to_owned(),
             caller: context.caller.clone(),
             request: context.request,
             outcome: Outcome { version: decision.version.clone() },

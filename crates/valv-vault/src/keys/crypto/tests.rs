@@ -1,18 +1,13 @@
 use std::sync::Arc;
 
 use valv_crypto::{Curve, Generate, generate};
-use valv_model::{ErrorCode, InnerCode, Tags};
+use valv_model::{ErrorCode, InnerCode};
 
 use super::*;
-use crate::keys::kind::KeyDetail;
+use crate::ServiceSettings;
+use crate::keys::site::{Site, ec};
 use crate::keys::{AttributesPatch, PoolSettings};
-use crate::objects::desk::Done;
-use crate::objects::make::{Draft, make};
-use crate::objects::records::BytesValue;
-use crate::objects::update::{Update, update};
-use crate::testing::{START, World, context, settings};
-use crate::vaults::Vault;
-use crate::{ServiceSettings, WriteContext};
+use crate::testing::{START, context, settings};
 
 const USES: [KeyOperation; 6] = [
     KeyOperation::Encrypt,
@@ -89,53 +84,7 @@ fn random_bytes_are_as_many_as_asked_for_and_not_the_same_twice() {
     }
 }
 
-/// A world with one vault.
-struct Site {
-    world: World,
-    vault: Arc<Vault>,
-}
-
 impl Site {
-    async fn new() -> Self {
-        Self::with(settings()).await
-    }
-
-    async fn with(settings: ServiceSettings) -> Self {
-        let world = World::with(settings).await;
-        let vault = world.vault("dev").await;
-        Self { world, vault }
-    }
-
-    fn desk(&self) -> Live<'_> {
-        Live { service: &self.world.service, vault: &self.vault }
-    }
-
-    async fn key(&self, name: &str, what: Generate) -> VersionId {
-        let key = generate(&what).unwrap();
-        let draft = Draft {
-            attributes: AttributesPatch::default(),
-            tags: Tags::new(),
-            detail: KeyDetail {
-                kty: key.kty(),
-                bits: key.bits(),
-                key_ops: key.kty().default_operations().to_vec(),
-                exportable: false,
-                public: key.public(),
-            },
-            value: BytesValue(key.to_stored().unwrap()),
-        };
-        let name = ObjectName::parse(name).unwrap();
-        let made = make::<Key>(&self.desk(), &context(), Operation::KeyCreate, &name, Arc::new(draft)).await;
-        let Done::Fresh(bundle) = made.unwrap() else { panic!("replayed") };
-        bundle.item.version
-    }
-
-    async fn patch(&self, name: &str, attributes: AttributesPatch) {
-        let change = Update::<Key> { attributes, tags: None, edit: Box::new(|_| Ok(())) };
-        let (name, context): (_, WriteContext) = (ObjectName::parse(name).unwrap(), context());
-        update(&self.desk(), &context, Operation::KeyUpdate, &name, None, change).await.unwrap();
-    }
-
     async fn run(&self, name: &str, version: Option<&VersionId>, what: Computation) -> Result<KeyResult> {
         run(&self.desk(), None, &ObjectName::parse(name).unwrap(), version, what).await
     }
@@ -158,10 +107,6 @@ fn encrypt(algorithm: Algorithm) -> Computation {
 
 fn decrypt(algorithm: Algorithm, value: Vec<u8>) -> Computation {
     Computation::Decrypt { algorithm, value, iv: None, tag: None, aad: None }
-}
-
-fn ec(curve: Curve) -> Generate {
-    Generate { curve: Some(curve), ..Generate::new(KeyType::Ec) }
 }
 
 #[tokio::test(start_paused = true)]

@@ -198,13 +198,13 @@ fn without_a_policy_the_end_is_announced_once_and_again_when_it_was_moved() {
     assert_eq!(due(&none, &version(1), &current, UnixSeconds(60 * DAY)), near);
     let mark = |exp: i64| Some(Mark { version: version(1), exp: UnixSeconds(exp) });
     let told = Rotation { near_expiry_told: mark(90 * DAY), ..Rotation::default() };
-    assert!(due(&told, &version(1), &current, UnixSeconds(89 * DAY)).is_nothing());
+    assert_eq!(due(&told, &version(1), &current, UnixSeconds(89 * DAY)), Due::default());
     assert_eq!(due(&told, &version(2), &current, UnixSeconds(89 * DAY)), near, "another version");
     let moved = attributes(0, Some(91 * DAY), true);
     assert_eq!(due(&told, &version(1), &moved, UnixSeconds(89 * DAY)), near);
     assert!(due(&told, &version(1), &current, UnixSeconds(90 * DAY)).expired);
     let told = Rotation { expired_told: mark(90 * DAY), ..told };
-    assert!(due(&told, &version(1), &current, UnixSeconds(9_000 * DAY)).is_nothing());
+    assert_eq!(due(&told, &version(1), &current, UnixSeconds(9_000 * DAY)), Due::default());
 }
 
 fn durations() -> impl Strategy<Value = String> {
@@ -271,7 +271,7 @@ proptest! {
 
     #[test]
     fn disabled_versions_are_left_alone(policy in policies(), exp in prop::option::of(0..1_000 * DAY), now in 0..10_000 * DAY) {
-        prop_assert!(due(&set(policy), &version(1), &attributes(0, exp, false), UnixSeconds(now)).is_nothing());
+        prop_assert_eq!(due(&set(policy), &version(1), &attributes(0, exp, false), UnixSeconds(now)), Due::default());
     }
 
     #[test]
