@@ -19,6 +19,7 @@ mod sdk_rust;
 mod stalled;
 mod token;
 mod wire;
+mod wire_keys;
 
 use serde_json::json;
 use valv_tests::{Api, Dev, scan};
