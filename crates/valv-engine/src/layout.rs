@@ -5,7 +5,7 @@
 //! rootkey                                            id of the root key the data keys are wrapped under
 //! g/{group}/meta                                     home, epoch
 //! g/{group}/copied                                   in a replica: the lineage that is copied; in a rebuilt home: the one it continues
-//! g/{group}/copying/{vault id}                       in a replica: a vault is being copied whole, into which generation
+//! g/{group}/local/{vault id}                         in a replica: the generation that a vault was copied into, or is being
 //! g/{group}/vaults/{NAME}                            a live vault
 //! g/{group}/deletedvaults/{NAME}                     a soft-deleted vault
 //! g/{group}/heads/{vault id}                         commit number, chain hash; survives a purge
@@ -42,10 +42,16 @@ pub fn copied(group: &GroupId) -> Bytes {
     format!("g/{group}/copied").into()
 }
 
-/// A copy of a whole vault that is under way.
+/// What a replica keeps of a vault for itself; only of those that it copied whole.
 #[must_use]
-pub fn copying(group: &GroupId, vault: &VaultId) -> Bytes {
-    format!("g/{group}/copying/{vault}").into()
+pub fn local(group: &GroupId, vault: &VaultId) -> Bytes {
+    format!("g/{group}/local/{vault}").into()
+}
+
+/// The same of all vaults.
+#[must_use]
+pub fn locals(group: &GroupId) -> Bytes {
+    format!("g/{group}/local/").into()
 }
 
 /// A live vault's record.

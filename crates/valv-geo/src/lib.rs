@@ -31,4 +31,6 @@ pub mod apply;
 pub mod bucket;
 pub mod ship;
 pub mod source;
+pub mod verify;
+mod view;
 pub mod wire;

@@ -72,7 +72,7 @@ pub enum StopReason {
         /// Home's lineage.
         now: Lineage,
     },
-    /// Home's epoch is lower than the one in this store, or higher.
+    /// Home's epoch is not the one in this store.
     #[error("home is in epoch {home:?} of the group, this store in {here:?}")]
     EpochChanged {
         /// Home's.
@@ -124,6 +124,8 @@ pub enum StopReason {
 pub struct Copied {
     /// The home store's lineage that was copied.
     pub lineage: Lineage,
+    /// The replica once had a whole state of the group: that a vault is not there says something.
+    pub complete: bool,
     /// The heads that are applied, in the order of the vaults' ids.
     pub heads: Vec<VaultHead>,
 }

@@ -1,0 +1,239 @@
+//! A vault is compared with home's, bucket by bucket, and what differs is repaired (F26).
+//!
+//! Both sides of a comparison stand at one head, so what differs is no commit that is under way. A record of
+//! home's is taken only if it opens at its place: damage at home is not copied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use valv_engine::{MAX_TRANSACTION_BYTES, Op, Transaction, layout};
+use valv_model::VaultId;
+use valv_sealing::{DataKeys, Head, VaultEnvelope};
+
+use super::advance::{Reached, advance};
+use super::context::{Context, Counters};
+use super::copy::copy;
+use super::local::{Fail, settle};
+use super::merge;
+use crate::bucket::{VAULT_PLACE, bucket_of, vault_value};
+use crate::ship::{hashes, page};
+use crate::source::{BucketPage, Record, VaultRecord};
+use crate::view::{self, View, ViewError};
+
+/// How often a page that home has moved on from is asked for again.
+const ATTEMPTS: usize = 5;
+
+/// Operations of one repair.
+const REPAIR_COUNT: usize = 100;
+
+/// Bytes of one repair.
+const REPAIR_BYTES: usize = MAX_TRANSACTION_BYTES - 16 * 1024;
+
+/// What a comparison has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// Records repaired here.
+    pub(super) repaired: u64,
+    /// Records that do not open at home.
+    pub(super) damaged_at_home: u64,
+}
+
+/// Compares a vault and repairs it. None: not this time, because commits come too fast or the vault was copied.
+pub(super) async fn compare(context: &Context, vault: &VaultId) -> Result<Option<Compared>, Fail> {
+    let theirs = context.ask(context.source.buckets(&context.group, vault)).await?;
+    if !stand_at(context, vault, theirs.head).await? {
+        return Ok(None);
+    }
+    let ours = match look(context, vault).await {
+        Ok(view) => hashes(view).await.map_err(|e| Fail::Store(e.to_string()))?,
+        Err(ViewError::Damaged(why)) => {
+            tracing::error!(group = %context.group, %vault, why, "the replica's record of a vault is damaged; it is copied anew");
+            copy(context, vault).await?;
+            Counters::add(&context.counters.repaired, 1);
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if ours.head != theirs.head {
+        return Ok(None);
+    }
+    let mut compared = Compared::default();
+    for (bucket, (ours, theirs)) in (0..=u8::MAX).zip(ours.hashes.iter().zip(&theirs.hashes)) {
+        if ours != theirs && !repair_bucket(context, vault, bucket, &mut compared).await? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(compared))
+}
+
+async fn look(context: &Context, vault: &VaultId) -> Result<View, ViewError> {
+    view::view(&*context.engine, &context.group, vault, &context.names).await
+}
+
+/// Brings the vault to a head that home had. False: it is beyond it already.
+async fn stand_at(context: &Context, vault: &VaultId, head: Head) -> Result<bool, Fail> {
+    loop {
+        let before = context.local(vault).await?.head;
+        match before {
+            Some(here) if here.number == head.number => return Ok(here == head),
+            Some(here) if here.number > head.number => return Ok(false),
+            _ => {}
+        }
+        match advance(context, vault, Some(head.number)).await? {
+            Reached::Head(reached) if Some(reached) != before => {}
+            _ => return Ok(false),
+        }
+    }
+}
+
+/// Repairs one bucket, page by page, each at a head of its own. False: home moves on too fast.
+async fn repair_bucket(
+    context: &Context,
+    vault: &VaultId,
+    bucket: u8,
+    compared: &mut Compared,
+) -> Result<bool, Fail> {
+    let mut after = String::new();
+    let mut attempts = 0;
+    loop {
+        let theirs = context.ask(context.source.bucket(&context.group, vault, bucket, &after)).await?;
+        attempts += 1;
+        if attempts > ATTEMPTS {
+            return Ok(false);
+        }
+        if !stand_at(context, vault, theirs.head).await? {
+            continue;
+        }
+        let view = look(context, vault).await?;
+        let record = view.record.clone();
+        let ours = page(view, bucket, &after, usize::MAX).await.map_err(|e| Fail::Store(e.to_string()))?;
+        if ours.head != theirs.head {
+            continue;
+        }
+        let last = theirs.records.last().map(|record| record.path.clone());
+        if theirs.records.iter().any(|record| bucket_of(&record.path) != bucket || record.path <= after) {
+            return Err(Context::malformed(vault, "a bucket holds what does not belong to it"));
+        }
+        let done = theirs.last || last.is_none();
+        if !repair_page(context, vault, record, ours, theirs, compared).await? {
+            continue;
+        }
+        match last.filter(|_| !done) {
+            Some(last) => (after, attempts) = (last, 0),
+            None => return Ok(true),
+        }
+    }
+}
+
+/// Repairs what differs in a page. False: the vault moved on.
+async fn repair_page(
+    context: &Context,
+    vault: &VaultId,
+    record: Option<VaultRecord>,
+    ours: BucketPage,
+    theirs: BucketPage,
+    compared: &mut Compared,
+) -> Result<bool, Fail> {
+    let end = if theirs.last { None } else { theirs.records.last().map(|record| record.path.clone()) };
+    let inside = |path: &str| end.as_deref().is_none_or(|end| path <= end);
+    let ours: BTreeMap<String, Bytes> =
+        ours.records.into_iter().filter(|record| inside(&record.path)).map(|r| (r.path, r.value)).collect();
+    let mut gone: BTreeMap<&str, ()> = ours.keys().map(|path| (path.as_str(), ())).collect();
+    let mut wanted = Vec::new();
+    for Record { path, value } in &theirs.records {
+        gone.remove(path.as_str());
+        let here = ours.get(path);
+        let same = if path == VAULT_PLACE {
+            here.and_then(stored_record).map(|r| vault_value(&r))
+                == stored_record(value).map(|r| vault_value(&r))
+        } else {
+            here == Some(value)
+        };
+        if same {
+            continue;
+        }
+        wanted.push((path, value));
+    }
+    let keys = match &record {
+        Some(record) => keys_of(context, vault, record)?,
+        None => None,
+    };
+    let local = context.local(vault).await?;
+    if local.head != Some(theirs.head) {
+        return Ok(false);
+    }
+    let Some(generation) = generation(&local, &record) else { return Ok(false) };
+    let prefix = layout::data(&context.group, vault, generation);
+    let key = |path: &str| Bytes::from([&*prefix, path.as_bytes()].concat());
+    let mut ops = Vec::new();
+    for (path, value) in wanted {
+        if path == VAULT_PLACE {
+            ops.extend(vault_record(context, vault, value, generation)?);
+        } else if keys.as_ref().is_some_and(|keys| keys.authentic(path, value)) {
+            ops.push(Op::Put(key(path), value.clone()));
+        } else {
+            tracing::error!(group = %context.group, %vault, path, "home's record is damaged; the replica keeps its own");
+            compared.damaged_at_home += 1;
+        }
+    }
+    ops.extend(gone.keys().filter(|path| **path != VAULT_PLACE).map(|path| Op::Delete(key(path))));
+    let mut next = ops.into_iter().peekable();
+    while next.peek().is_some() {
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        while let Some(op) = next.next_if(|op| some.is_empty() || bytes + op.size() <= REPAIR_BYTES) {
+            bytes += op.size();
+            some.push(op);
+            if some.len() >= REPAIR_COUNT {
+                break;
+            }
+        }
+        let count = some.len() as u64;
+        let transaction = Transaction { compares: local.compares(&context.group, vault), ops: some };
+        if !settle(&*context.engine, &context.lease, transaction, None).await? {
+            return Ok(false);
+        }
+        tracing::warn!(group = %context.group, %vault, records = count, "records of the replica differed from home's and were repaired");
+        compared.repaired += count;
+        context.counters.repaired.fetch_add(count, Ordering::Relaxed);
+    }
+    Ok(true)
+}
+
+/// The generation that the vault has here.
+fn generation(local: &super::local::LocalVault, record: &Option<VaultRecord>) -> Option<u64> {
+    let here = local.local.as_ref()?.generation;
+    here.or_else(|| {
+        VaultEnvelope::decode(&record.as_ref()?.envelope).ok().map(|envelope| envelope.generation)
+    })
+}
+
+fn keys_of(context: &Context, vault: &VaultId, record: &VaultRecord) -> Result<Option<Arc<DataKeys>>, Fail> {
+    match VaultEnvelope::decode(&record.envelope) {
+        Ok(envelope) => context.keys(vault, &envelope).map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A vault's record as a bucket's page has it.
+fn stored_record(value: &Bytes) -> Option<VaultRecord> {
+    let (deleted, _) = value.split_first()?;
+    Some(VaultRecord { deleted: *deleted != 0, envelope: value.slice(1..) })
+}
+
+/// The operations that put home's record of the vault in its place; none if it is damaged.
+fn vault_record(context: &Context, vault: &VaultId, value: &Bytes, generation: u64) -> Result<Vec<Op>, Fail> {
+    let Some(record) = stored_record(value) else { return Ok(Vec::new()) };
+    let Ok(envelope) = VaultEnvelope::decode(&record.envelope) else { return Ok(Vec::new()) };
+    if envelope.id != *vault {
+        return Err(Context::malformed(vault, "a bucket holds another vault's record"));
+    }
+    context.keys(vault, &envelope)?;
+    let (live, deleted) = (
+        layout::vault(&context.group, &envelope.name),
+        layout::deleted_vault(&context.group, &envelope.name),
+    );
+    let (key, other) = if record.deleted { (deleted, live) } else { (live, deleted) };
+    Ok(vec![Op::Put(key, merge::local_envelope(&record.envelope, Some(generation))), Op::Delete(other)])
+}
