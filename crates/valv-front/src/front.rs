@@ -17,7 +17,7 @@ use valv_model::{Admission, ClientId, Effect, Error, ErrorCode, Operation, Resul
 use valv_vault::{RequestKey, Service, WriteContext};
 
 use crate::FrontSettings;
-use crate::answer::{Audit, Metrics, Record, Reply, count, count_panic, finish};
+use crate::answer::{Audit, Metrics, Record, Reply, count, count_panic, event_line, finish};
 use crate::authenticate::authenticate;
 use crate::limit::{InFlight, VaultRates};
 use crate::perform::open::{self, OpenCall};
@@ -66,11 +66,13 @@ pub struct Front {
 }
 
 impl Front {
-    /// A front door; opens no socket.
+    /// A front door; opens no socket. What happens to keys by itself is audited from now on.
     #[must_use]
     pub fn new(wiring: Wiring, settings: FrontSettings) -> Self {
         let in_flight = InFlight::new(settings.limits.in_flight);
         let rates = VaultRates::new(settings.rates);
+        let (audit, of) = (wiring.audit.clone(), settings.clone());
+        wiring.service.on_key_event(move |event| audit.note(event_line(event, &of)));
         Self { wiring, settings, in_flight, rates }
     }
 

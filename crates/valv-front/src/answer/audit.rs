@@ -20,7 +20,8 @@ const GATHER: Duration = Duration::from_millis(2);
 /// Pause before a failed sink is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Where audit lines go.
+/// Where audit lines go. Clones share one sink.
+#[derive(Clone)]
 pub struct Audit {
     /// None: nowhere.
     queue: Option<SyncSender<Entry>>,
@@ -99,6 +100,14 @@ impl Audit {
         let (written, done) = oneshot::channel();
         if queue.try_send(Entry { line: String::new(), written: Some(written) }).is_ok() {
             let _ = tokio::time::timeout(PATIENCE, done).await;
+        }
+    }
+
+    /// Hands over a line that no answer waits for.
+    pub(crate) fn note(&self, line: String) {
+        let Some(queue) = &self.queue else { return };
+        if queue.try_send(Entry { line, written: None }).is_err() {
+            metrics::counter!("valv_audit_lost_total").increment(1);
         }
     }
 

@@ -3,6 +3,9 @@
 mod audit;
 pub use audit::{Audit, AuditFile};
 
+mod event;
+pub(crate) use event::line as event_line;
+
 mod headers;
 pub(crate) use headers::finish;
 

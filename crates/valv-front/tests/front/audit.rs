@@ -71,3 +71,31 @@ async fn while_a_required_sink_fails_nothing_is_answered_and_a_done_write_is_no_
     };
     assert_eq!(read.expect(200).json()["value"], "two");
 }
+
+#[tokio::test]
+async fn the_near_end_of_a_key_is_a_line_once() {
+    let world = World::new().await;
+    let exp = world.service.clock().now().plus_days(20);
+    let body = json!({"kty": "EC", "attributes": {"exp": exp.0}}).to_string();
+    let kid =
+        world.send("POST", "/keys/Ends/create", &world.admin, body).await.expect(200).json()["key"]["kid"]
+            .clone();
+    let before = world.audit.events().len();
+    for _ in 0..2 {
+        world.service.lifecycle_round().await.unwrap();
+    }
+    // Lines are written in order: the next request's comes after all of them.
+    world.send("GET", "/keys/Ends", &world.admin, "").await.expect(200);
+    let events = world.audit.events().split_off(before);
+    let names: Vec<_> = events.iter().map(|event| event["operationName"].as_str().unwrap()).collect();
+    assert_eq!(names, ["KeyNearExpiryEventGridNotification", "KeyGet"]);
+    for (pointer, value) in [
+        ("/category", json!("AuditEvent")),
+        ("/resourceId", json!("/VAULTS/DEV")),
+        ("/resultType", json!("Success")),
+        ("/properties/id", kid),
+        ("/properties/region", json!("eastus")),
+    ] {
+        assert_eq!(events[0].pointer(pointer), Some(&value), "{pointer}");
+    }
+}

@@ -53,6 +53,7 @@ impl Sink {
 }
 
 pub(crate) struct World {
+    pub(crate) service: Arc<Service>,
     pub(crate) front: Arc<Front>,
     pub(crate) audit: Sink,
     /// Administers, and may do everything with secrets.
@@ -138,7 +139,7 @@ impl World {
         });
         let audit = Sink::default();
         let wiring = Wiring {
-            service,
+            service: Arc::clone(&service),
             authenticator: Arc::new(authenticator.unwrap()),
             issuer: Some(issuer),
             challenge: Challenge {
@@ -150,7 +151,8 @@ impl World {
             reload_root_keys: None,
         };
         let front = Arc::new(Front::new(wiring, settings));
-        let mut world = Self { front, audit, admin: String::new(), admin_id: Default::default(), _dir: dir };
+        let mut world =
+            Self { front, service, audit, admin: String::new(), admin_id: Default::default(), _dir: dir };
         world.admin_id = (first.id.as_str().to_owned(), first.secret.unwrap().to_string());
         world.admin = world.token(&world.admin_id.0, &world.admin_id.1).await;
         let roles = "/admin/roleassignments/00000000-0000-4000-8000-000000000001";

@@ -17,6 +17,8 @@ pub struct KeyEvent {
     pub version: VersionId,
     /// When that version expires.
     pub exp: UnixSeconds,
+    /// When it was announced, milliseconds since 1970-01-01 UTC.
+    pub time_ms: i64,
 }
 
 /// The kinds of events.

@@ -268,7 +268,8 @@ async fn announce(desk: &Live<'_>, name: &ObjectName, now: UnixSeconds) -> Resul
     };
     if let Done::Fresh(Some((kind, mark))) = desk.submit(&WriteContext::own(STEP_TIMEOUT), step).await? {
         let vault = desk.vault.state.envelope.name.clone();
-        let event = KeyEvent { kind, vault, name: name.clone(), version: mark.version, exp: mark.exp };
+        let (time_ms, Mark { version, exp }) = (desk.service.clock.now_ms(), mark);
+        let event = KeyEvent { kind, vault, name: name.clone(), version, exp, time_ms };
         desk.service.events.publish(&event);
     }
     Ok(())
