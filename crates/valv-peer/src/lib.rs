@@ -23,7 +23,22 @@ pub use role::{Role, gateway_name, region_name};
 mod node;
 pub use node::Node;
 
+mod settings;
+pub use settings::{ClientSettings, ListenSettings};
+
+mod rights;
+pub use rights::Rights;
+
+mod tls;
+pub use tls::{PeerTls, files};
+
+pub mod listen;
+
+mod client;
+pub use client::Peers;
+
 mod wire;
+pub(crate) use wire::group_of;
 pub use wire::{Copied, CopiedHead, Held, HeldGroup, Holding, Probe, ProbedReplica, ProbedStanding};
 
 mod local;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use valv_engine::GroupId;
 use valv_model::{RegionName, VaultId};
 
 /// What a node says about itself and its store.
@@ -112,4 +113,13 @@ pub struct CopiedHead {
     pub number: u64,
     /// The chain value after it, 64 hexadecimal digits.
     pub chain: String,
+}
+
+/// The group whose word in keys is `text`.
+pub(crate) fn group_of(text: &str) -> Option<GroupId> {
+    let system = GroupId::system();
+    if text == system.as_str() {
+        return Some(system);
+    }
+    RegionName::parse(text).ok().map(|region| GroupId::of_region(&region))
 }
