@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use valv_geo::Role as Part;
 
 use crate::Role;
 
@@ -24,16 +26,6 @@ const MAX_DOOR: usize = 300;
 /// No door waits longer.
 const MAX_DEADLINE_MS: u32 = 120_000;
 
-/// As what the receiving node is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ForwardAs {
-    /// As a node of the home region: reads and writes.
-    Home,
-    /// As a node of the paired region: reads, read-only.
-    Replica,
-}
-
 /// What the door says about a request that it forwards. As JSON in [`FORWARD_HEADER`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardHead {
@@ -43,7 +35,7 @@ pub struct ForwardHead {
     pub deadline_ms: u32,
     /// As what the node is asked. One that cannot serve so answers 421.
     #[serde(rename = "as")]
-    pub asked_as: ForwardAs,
+    pub asked_as: Part,
     /// The client's address.
     pub client: SocketAddr,
     /// The host and port that the client addressed, such as `dev.vault.localhost:8443`.
@@ -99,6 +91,15 @@ impl ForwardHead {
     }
 }
 
+/// Takes away what only doors may say.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("x-valv-")).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
 /// Performs the requests that other doors received. The front implements it.
 #[async_trait]
 pub trait Forwarded: Send + Sync + 'static {
@@ -118,7 +119,7 @@ mod tests {
         ForwardHead {
             attempt: Uuid::from_u128(1),
             deadline_ms: 1_900,
-            asked_as: ForwardAs::Replica,
+            asked_as: Part::Replica,
             client: "127.0.0.1:5000".parse().unwrap(),
             authority: "dev.vault.localhost:8443".into(),
             request_id: Uuid::from_u128(2),

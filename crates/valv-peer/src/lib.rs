@@ -9,19 +9,18 @@
 //! | any, with the header `x-valv-forward` | any | a client's request that another door received ([`Forwarded`]) |
 //! | `/peer/v1/probe` | GET | [`Probe`] |
 //! | `/peer/v1/vault/{name}` | GET | [`Holding`] |
-//! | `/peer/v1/standing/{group}` | GET | [`Copied`]: regions only |
+//! | `/peer/v1/standing/{group}` | GET | what was copied of the group ([`valv_geo::apply::Copied`]): regions only |
+//! | `/peer/v1/heads/{group}`, `/peer/v1/copy/{group}/{vault}` | GET | streams of events, framed: regions only |
+//! | `/peer/v1/log/..`, `/peer/v1/buckets/..`, `/peer/v1/bucket/..` | GET | answers of [`valv_geo::source::Source`]: regions only |
 //!
 //! Nothing that passes here is decided here: health, modes and the comparison of stores are pure functions of
 //! `valv-geo`.
 
 mod forward;
-pub use forward::{FORWARD_HEADER, ForwardAs, ForwardError, ForwardHead, Forwarded};
+pub use forward::{FORWARD_HEADER, ForwardError, ForwardHead, Forwarded};
 
 mod role;
 pub use role::{Role, gateway_name, region_name};
-
-mod node;
-pub use node::Node;
 
 mod settings;
 pub use settings::{ClientSettings, ListenSettings};
@@ -34,12 +33,14 @@ pub use tls::{PeerTls, files};
 
 pub mod listen;
 
+mod replication;
+pub use replication::{Frames, PeerSource};
+
 mod client;
 pub use client::Peers;
 
 mod wire;
-pub(crate) use wire::group_of;
-pub use wire::{Copied, CopiedHead, Held, HeldGroup, Holding, Probe, ProbedReplica, ProbedStanding};
+pub use wire::{Held, HeldGroup, Holding, Probe, ProbedReplica, ProbedStanding};
 
 mod local;
 pub use local::Local;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use valv_engine::GroupId;
+use valv_geo::RegionMap;
 use valv_model::RegionName;
 
 use crate::Role;
@@ -29,9 +30,17 @@ pub(crate) enum Question<'a> {
 }
 
 impl Rights {
-    /// The regions of the deployment, each with the groups that are replicated to it from here.
-    pub fn new(regions: impl IntoIterator<Item = (RegionName, BTreeSet<GroupId>)>) -> Self {
-        Self { regions: regions.into_iter().collect() }
+    /// What the regions of a deployment may ask of a node of `own`: each may pull the groups that both hold,
+    /// as home or as replica; a home that lost its store pulls from the replica.
+    #[must_use]
+    pub fn of(map: &RegionMap, own: &RegionName) -> Self {
+        let holds = |region: &RegionName, group: &GroupId| {
+            map.home(group) == Some(region) || map.replicas(group).contains(region)
+        };
+        let shared = |region: &RegionName| {
+            map.groups().filter(|group| holds(own, group) && holds(region, group)).cloned().collect()
+        };
+        Self { regions: map.regions().map(|r| (r.name.clone(), shared(&r.name))).collect() }
     }
 
     /// May a peer of that role speak to this node at all?
@@ -57,22 +66,38 @@ impl Rights {
 
 #[cfg(test)]
 mod tests {
+    use valv_geo::{Declared, Pairing, catalogue};
+
     use super::*;
 
+    fn region(name: &str) -> RegionName {
+        RegionName::parse(name).unwrap()
+    }
+
     #[test]
-    fn a_gateway_never_replicates_and_a_region_only_what_is_its_own() {
-        let region = |name: &str| RegionName::parse(name).unwrap();
-        let (east, west) = (GroupId::of_region(&region("east")), GroupId::system());
-        let rights =
-            Rights::new([(region("west"), BTreeSet::from([east.clone()])), (region("far"), BTreeSet::new())]);
-        let all =
-            [Question::Forward, Question::Probe, Question::Vault, Question::Standing, Question::Pull(&east)];
-        let allowed = |role: &Role| all.map(|q| rights.allows(role, q));
-        assert_eq!(allowed(&Role::Gateway), [true, true, true, false, false]);
-        assert_eq!(allowed(&Role::Region(region("west"))), [true; 5]);
-        assert_eq!(allowed(&Role::Region(region("far"))), [true, true, true, true, false]);
-        assert_eq!(allowed(&Role::Region(region("foreign"))), [false; 5]);
-        assert!(!rights.allows(&Role::Region(region("west")), Question::Pull(&west)));
-        assert!(!rights.admits(&Role::Region(region("foreign"))));
+    fn a_gateway_never_replicates_and_a_region_only_what_both_hold() {
+        let declared = |name: &str, pairing: Pairing| Declared {
+            region: catalogue::find(&region(name)).unwrap().region.clone(),
+            pairing,
+            allow_near: false,
+            allow_foreign: false,
+        };
+        let declared = [
+            declared("eastus", Pairing::Default),
+            declared("westus", Pairing::Default),
+            declared("northeurope", Pairing::Alone),
+        ];
+        let rights = Rights::of(&RegionMap::new(&declared, None).unwrap(), &region("eastus"));
+        let groups = ["eastus", "westus", "northeurope", "$system"].map(|g| GroupId::parse(g).unwrap());
+        let allowed = |role: &Role| {
+            let plain = [Question::Forward, Question::Probe, Question::Vault, Question::Standing];
+            let plain = plain.map(|q| rights.allows(role, q));
+            (plain, groups.each_ref().map(|g| rights.allows(role, Question::Pull(g))))
+        };
+        assert_eq!(allowed(&Role::Gateway), ([true, true, true, false], [false; 4]));
+        assert_eq!(allowed(&Role::Region(region("westus"))), ([true; 4], [true, true, false, true]));
+        assert_eq!(allowed(&Role::Region(region("northeurope"))), ([true; 4], [false, false, false, true]));
+        assert_eq!(allowed(&Role::Region(region("westus2"))), ([false; 4], [false; 4]));
+        assert!(rights.admits(&Role::Gateway) && !rights.admits(&Role::Region(region("westus2"))));
     }
 }

@@ -5,11 +5,12 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
+use valv_geo::PeerId;
 use valv_model::{RegionName, Result, VaultName};
 
-use crate::{ForwardHead, Node, SendError};
+use crate::{ForwardHead, SendError};
 
-/// Sends a client's request to another node. `Peers` is the real one.
+/// Sends a client's request to another node. [`crate::Peers`] is the real one.
 #[async_trait]
 pub trait Forwarder: Send + Sync + 'static {
     /// The answer, read whole, or why there is none; in any case before `deadline`.
@@ -18,7 +19,7 @@ pub trait Forwarder: Send + Sync + 'static {
     /// `x-valv-*`, body. 421 and 429 are answers like any other.
     async fn forward(
         &self,
-        node: &Node,
+        node: &PeerId,
         head: &ForwardHead,
         request: Request<Bytes>,
         deadline: Instant,

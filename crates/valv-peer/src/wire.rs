@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use valv_engine::GroupId;
-use valv_model::{RegionName, VaultId};
+use valv_model::RegionName;
 
 /// What a node says about itself and its store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,31 +94,22 @@ pub struct HeldGroup {
     pub complete: bool,
 }
 
-/// What a region copied of a group: what the group's home compares its own store with before it serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Copied {
-    /// The lineage of the store that it was copied from; none: nothing was copied yet.
-    pub lineage: Option<Uuid>,
-    /// The head of every vault.
-    pub heads: Vec<CopiedHead>,
-}
+/// CBOR (RFC 8949), for answers that hold hashes.
+pub(crate) mod cbor {
+    use bytes::Bytes;
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
 
-/// How far one vault was copied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CopiedHead {
-    /// The vault.
-    pub vault: VaultId,
-    /// The last commit's number.
-    pub number: u64,
-    /// The chain value after it, 64 hexadecimal digits.
-    pub chain: String,
-}
-
-/// The group whose word in keys is `text`.
-pub(crate) fn group_of(text: &str) -> Option<GroupId> {
-    let system = GroupId::system();
-    if text == system.as_str() {
-        return Some(system);
+    pub(crate) fn write<T: Serialize>(value: &T) -> Result<Bytes, String> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(value, &mut bytes).map_err(|e| e.to_string())?;
+        Ok(bytes.into())
     }
-    RegionName::parse(text).ok().map(|region| GroupId::of_region(&region))
+
+    /// Reads what is exactly one value.
+    pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+        let mut rest = bytes;
+        let value = ciborium::from_reader(&mut rest).map_err(|e| e.to_string())?;
+        if rest.is_empty() { Ok(value) } else { Err(format!("{} bytes too many", rest.len())) }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::client::TlsStream;
+use valv_geo::PeerId;
 
 use crate::tls::files::Reload as _;
 use crate::tls::{PeerTls, Shown, left, server_name};
-use crate::{ClientSettings, Node, SendError};
+use crate::{ClientSettings, SendError, region_name};
 
 type Sender = http2::SendRequest<Full<Bytes>>;
 type Connection = http2::Connection<TokioIo<TlsStream<TcpStream>>, Full<Bytes>, TokioExecutor>;
@@ -41,7 +42,8 @@ enum State {
 }
 
 /// The connection to one node.
-pub(super) struct Link {
+pub(crate) struct Link {
+    node: PeerId,
     state: watch::Receiver<State>,
     places: Semaphore,
     task: AbortHandle,
@@ -54,15 +56,38 @@ impl Drop for Link {
 }
 
 impl Link {
-    pub(super) fn start(node: Node, tls: Arc<PeerTls>, settings: ClientSettings) -> Self {
+    pub(crate) fn start(node: PeerId, tls: Arc<PeerTls>, settings: ClientSettings) -> Self {
         let (told, state) = watch::channel(State::Connecting);
         let places = Semaphore::new(settings.in_flight.min(Semaphore::MAX_PERMITS));
-        let task = tokio::spawn(keep(node, tls, settings, told)).abort_handle();
-        Self { state, places, task }
+        let task = tokio::spawn(keep(node.clone(), tls, settings, told)).abort_handle();
+        Self { node, state, places, task }
+    }
+
+    /// Asks a question of this crate's own and reads the answer whole, all before `deadline`.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        answer_bytes: usize,
+        deadline: Instant,
+    ) -> Result<Response<Bytes>, SendError> {
+        let answer = self.call(question(&self.node, path)?, answer_bytes, deadline).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(refused(answer.status(), answer.body())) }
+    }
+
+    /// Asks for a stream; `deadline` is for its beginning.
+    pub(crate) async fn open(&self, path: &str, deadline: Instant) -> Result<Incoming, SendError> {
+        let answer = self.begin(question(&self.node, path)?, deadline.into()).await?;
+        let (head, body) = answer.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let why = tokio::time::timeout_at(deadline.into(), Limited::new(body, 4_096).collect()).await;
+        let why = why.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+        Err(refused(head.status, &why))
     }
 
     /// Sends a request and reads the answer whole, all before `deadline`.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         request: Request<Bytes>,
         answer_bytes: usize,
@@ -82,7 +107,7 @@ impl Link {
     }
 
     /// Sends a request and waits for the answer's head.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         &self,
         request: Request<Bytes>,
         deadline: tokio::time::Instant,
@@ -106,6 +131,29 @@ impl Link {
         }
         Err(not_sent("the connection has just ended"))
     }
+}
+
+fn question(node: &PeerId, path: &str) -> Result<Request<Bytes>, SendError> {
+    let mut question = Request::new(Bytes::new());
+    *question.uri_mut() = uri(node, path)?;
+    *question.version_mut() = http::Version::HTTP_2;
+    Ok(question)
+}
+
+/// The target of a request to a node.
+pub(crate) fn uri(node: &PeerId, path: &str) -> Result<Uri, SendError> {
+    Uri::builder()
+        .scheme("https")
+        .authority(region_name(&node.region))
+        .path_and_query(path)
+        .build()
+        .map_err(|e| SendError::NotSent(format!("no request target: {e}")))
+}
+
+/// An answer that says no, with as much of its words as a log takes.
+pub(crate) fn refused(status: StatusCode, body: &[u8]) -> SendError {
+    let why = String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(300).collect();
+    SendError::Refused { status: status.as_u16(), why }
 }
 
 async fn up(state: &mut watch::Receiver<State>, deadline: tokio::time::Instant) -> Result<Sender, SendError> {
@@ -139,7 +187,7 @@ fn classify(error: &hyper::Error) -> SendError {
 }
 
 /// Connects for ever.
-async fn keep(node: Node, tls: Arc<PeerTls>, settings: ClientSettings, told: watch::Sender<State>) {
+async fn keep(node: PeerId, tls: Arc<PeerTls>, settings: ClientSettings, told: watch::Sender<State>) {
     let shortest = settings.reconnect / 10;
     let mut pause = shortest;
     let mut reported = false;
@@ -169,11 +217,11 @@ async fn keep(node: Node, tls: Arc<PeerTls>, settings: ClientSettings, told: wat
             continue;
         };
         if !std::mem::replace(&mut reported, true) {
-            tracing::warn!(%node, why, "no connection; this is tried again and again");
+            tracing::warn!(node = &*node.address, region = %node.region, why, "no connection; this is tried again and again");
         }
-        metrics::counter!("valv_peer_connections_lost_total", "node" => node.address().to_owned())
+        metrics::counter!("valv_peer_connections_lost_total", "node" => node.address.to_string())
             .increment(1);
-        told.send_replace(State::Down(format!("{node} cannot be reached: {why}").into()));
+        told.send_replace(State::Down(format!("{} cannot be reached: {why}", node.address).into()));
         tokio::time::sleep(pause.mul_f64(fastrand::f64().mul_add(0.5, 0.75))).await;
         pause = (pause * 2).min(settings.reconnect);
     }
@@ -193,13 +241,13 @@ async fn run(connection: Connection, not_after: i64) -> Result<(), String> {
 }
 
 async fn connect(
-    node: &Node,
+    node: &PeerId,
     tls: &PeerTls,
     settings: &ClientSettings,
 ) -> Result<(Sender, Connection, i64), String> {
-    let stream = TcpStream::connect(node.address()).await.map_err(|e| e.to_string())?;
+    let stream = TcpStream::connect(&*node.address).await.map_err(|e| e.to_string())?;
     let _ = stream.set_nodelay(true);
-    let name = server_name(node.region()).ok_or("its region is no DNS name")?;
+    let name = server_name(&node.region).ok_or("its region is no DNS name")?;
     let ours = tls.not_after();
     let stream = tokio_rustls::TlsConnector::from(tls.client())
         .connect(name, stream)

@@ -10,20 +10,20 @@ use http::header::{
     CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
 };
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response};
 use serde::de::DeserializeOwned;
 use valv_engine::GroupId;
-use valv_model::VaultName;
+use valv_geo::PeerId;
+use valv_geo::apply::Copied;
+use valv_model::{RegionName, VaultName};
 
 use crate::listen::REFUSAL_HEADER;
 use crate::tls::PeerTls;
-use crate::{
-    ClientSettings, Copied, FORWARD_HEADER, ForwardHead, Forwarder, Holding, Node, Probe, SendError,
-    region_name,
-};
+use crate::wire::cbor;
+use crate::{ClientSettings, FORWARD_HEADER, ForwardHead, Forwarder, Holding, Probe, SendError};
 
 mod link;
-use link::Link;
+pub(crate) use link::{Link, uri};
 
 /// The longest answer to a question of this crate's own that is read.
 const ANSWER_BYTES: usize = 32 << 20;
@@ -42,7 +42,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 
 /// The connections of this node to all others.
 pub struct Peers {
-    links: HashMap<Node, Link>,
+    links: HashMap<PeerId, Link>,
     settings: ClientSettings,
 }
 
@@ -52,14 +52,14 @@ impl Peers {
     pub fn start(
         tls: &Arc<PeerTls>,
         settings: ClientSettings,
-        nodes: impl IntoIterator<Item = Node>,
+        nodes: impl IntoIterator<Item = PeerId>,
     ) -> Arc<Self> {
-        let link = |node: Node| (node.clone(), Link::start(node, Arc::clone(tls), settings.clone()));
+        let link = |node: PeerId| (node.clone(), Link::start(node, Arc::clone(tls), settings.clone()));
         Arc::new(Self { links: nodes.into_iter().map(link).collect(), settings })
     }
 
     /// How a node is.
-    pub async fn probe(&self, node: &Node, deadline: Instant) -> Result<Probe, SendError> {
+    pub async fn probe(&self, node: &PeerId, deadline: Instant) -> Result<Probe, SendError> {
         let probe: Probe = self.ask(node, "/peer/v1/probe", deadline).await?;
         of_region(&probe.region, node)?;
         Ok(probe)
@@ -68,7 +68,7 @@ impl Peers {
     /// What a node's region knows of a vault's name.
     pub async fn holding(
         &self,
-        node: &Node,
+        node: &PeerId,
         name: &VaultName,
         deadline: Instant,
     ) -> Result<Holding, SendError> {
@@ -77,33 +77,35 @@ impl Peers {
         Ok(holding)
     }
 
-    /// What a node's region copied of a group.
-    pub async fn copied(&self, node: &Node, group: &GroupId, deadline: Instant) -> Result<Copied, SendError> {
-        self.ask(node, &format!("/peer/v1/standing/{group}"), deadline).await
+    /// What a node's region copied of a group; None: nothing yet.
+    pub async fn copied(
+        &self,
+        node: &PeerId,
+        group: &GroupId,
+        deadline: Instant,
+    ) -> Result<Option<Copied>, SendError> {
+        let answer = self.get(node, &format!("/peer/v1/standing/{group}"), deadline).await?;
+        cbor::read(answer.body()).map_err(|why| unreadable(&answer, &why))
     }
 
     async fn ask<T: DeserializeOwned>(
         &self,
-        node: &Node,
+        node: &PeerId,
         path: &str,
         deadline: Instant,
     ) -> Result<T, SendError> {
-        let request = Request::builder()
-            .uri(uri(node, path)?)
-            .body(Bytes::new())
-            .map_err(|e| SendError::NotSent(e.to_string()))?;
-        let answer = self.link(node)?.call(request, ANSWER_BYTES, deadline).await?;
-        let answer = refusal(answer)?;
-        serde_json::from_slice(answer.body()).map_err(|e| SendError::Refused {
-            status: answer.status().as_u16(),
-            why: format!("unreadable: {e}"),
-        })
+        let answer = self.get(node, path, deadline).await?;
+        serde_json::from_slice(answer.body()).map_err(|e| unreadable(&answer, &e.to_string()))
     }
 
-    fn link(&self, node: &Node) -> Result<&Link, SendError> {
+    async fn get(&self, node: &PeerId, path: &str, deadline: Instant) -> Result<Response<Bytes>, SendError> {
+        self.link(node)?.get(path, ANSWER_BYTES, deadline).await
+    }
+
+    fn link(&self, node: &PeerId) -> Result<&Link, SendError> {
         self.links
             .get(node)
-            .ok_or_else(|| SendError::NotSent(format!("{node} is not a node of this deployment")))
+            .ok_or_else(|| SendError::NotSent(format!("{} is no node of this deployment", node.address)))
     }
 }
 
@@ -111,7 +113,7 @@ impl Peers {
 impl Forwarder for Peers {
     async fn forward(
         &self,
-        node: &Node,
+        node: &PeerId,
         head: &ForwardHead,
         request: Request<Bytes>,
         deadline: Instant,
@@ -148,43 +150,25 @@ fn strip(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("x-valv-")).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
-}
-
-fn uri(node: &Node, path: &str) -> Result<Uri, SendError> {
-    Uri::builder()
-        .scheme("https")
-        .authority(region_name(node.region()))
-        .path_and_query(path)
-        .build()
-        .map_err(|e| SendError::NotSent(format!("no request target: {e}")))
+    crate::forward::strip(headers);
 }
 
 /// A refusal of the peer's listener is told from an answer of its front.
 fn refused_only(answer: Response<Bytes>) -> Result<Response<Bytes>, SendError> {
     if answer.headers().contains_key(REFUSAL_HEADER) {
-        return Err(refused(&answer));
+        return Err(link::refused(answer.status(), answer.body()));
     }
     Ok(answer)
 }
 
-fn refusal(answer: Response<Bytes>) -> Result<Response<Bytes>, SendError> {
-    if answer.status().is_success() { Ok(answer) } else { Err(refused(&answer)) }
+fn unreadable(answer: &Response<Bytes>, why: &str) -> SendError {
+    SendError::Refused { status: answer.status().as_u16(), why: format!("unreadable: {why}") }
 }
 
-fn refused(answer: &Response<Bytes>) -> SendError {
-    let text = String::from_utf8_lossy(answer.body());
-    let why = text.chars().filter(|c| !c.is_control()).take(300).collect();
-    SendError::Refused { status: answer.status().as_u16(), why }
-}
-
-fn of_region(said: &valv_model::RegionName, node: &Node) -> Result<(), SendError> {
-    if said == node.region() {
+fn of_region(said: &RegionName, node: &PeerId) -> Result<(), SendError> {
+    if *said == node.region {
         return Ok(());
     }
-    Err(SendError::Refused { status: 421, why: format!("{node} says that it is of region {said}") })
+    let why = format!("{} says that it is of region {said}, not {}", node.address, node.region);
+    Err(SendError::Refused { status: 421, why })
 }

@@ -14,9 +14,12 @@ use serde::Serialize;
 use valv_engine::GroupId;
 use valv_model::VaultName;
 
-use super::{Hall, label};
+use super::{Hall, label, replication};
+use crate::forward::strip;
+use crate::replication::Pull;
 use crate::rights::Question;
-use crate::{FORWARD_HEADER, ForwardHead, Role, group_of};
+use crate::wire::cbor;
+use crate::{FORWARD_HEADER, ForwardHead, Role};
 
 /// Stands in refusals of this listener, so that they are not taken for answers of the front.
 pub(crate) const REFUSAL_HEADER: &str = "x-valv-peer-refusal";
@@ -25,7 +28,7 @@ pub(crate) const REFUSAL_HEADER: &str = "x-valv-peer-refusal";
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A refusal of the listener: nothing was done.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) String);
 
 pub(super) async fn answer(hall: &Hall, role: Role, request: Request<Incoming>) -> Response<Body> {
     let labelled = label(&role);
@@ -67,7 +70,13 @@ async fn dispatch(hall: &Hall, role: Role, request: Request<Incoming>) -> Result
         "standing" => {
             permit(hall, &role, Question::Standing)?;
             let group = group(rest)?;
-            json(&within(hall, hall.services.local.copied(&group)).await?.map_err(failed)?)
+            let copied = within(hall, hall.services.local.copied(&group)).await?.map_err(failed)?;
+            Ok(Response::new(whole(cbor::write(&copied).map_err(unwritten)?)))
+        }
+        "heads" | "log" | "copy" | "buckets" | "bucket" => {
+            let question = Pull::parse(what, rest).map_err(|why| Refusal(StatusCode::BAD_REQUEST, why))?;
+            permit(hall, &role, Question::Pull(question.group()))?;
+            replication::answer(hall, question).await
         }
         _ => Err(Refusal(StatusCode::NOT_FOUND, "peers have no such question".into())),
     }
@@ -84,7 +93,7 @@ async fn forwarded(
     let left = Duration::from_millis(forward.deadline_ms.into());
     let body = read(hall, body, left).await?;
     // The front reads a request as the client sent it.
-    head.headers.retain_names();
+    strip(&mut head.headers);
     let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
     head.uri = Uri::try_from(path).map_err(|e| Refusal(StatusCode::BAD_REQUEST, e.to_string()))?;
     let host = HeaderValue::from_str(&forward.authority)
@@ -92,20 +101,6 @@ async fn forwarded(
     head.headers.insert(HOST, host);
     let answer = hall.services.forwarded.handle(role, forward, Request::from_parts(head, body)).await;
     Ok(answer.map(whole))
-}
-
-/// Takes away what only doors may say.
-trait RetainNames {
-    fn retain_names(&mut self);
-}
-
-impl RetainNames for http::HeaderMap {
-    fn retain_names(&mut self) {
-        let ours: Vec<_> = self.keys().filter(|name| name.as_str().starts_with("x-valv-")).cloned().collect();
-        for name in ours {
-            self.remove(name);
-        }
-    }
 }
 
 async fn read(hall: &Hall, body: Incoming, left: Duration) -> Result<Bytes, Refusal> {
@@ -121,7 +116,7 @@ async fn read(hall: &Hall, body: Incoming, left: Duration) -> Result<Bytes, Refu
     }
 }
 
-async fn within<T>(hall: &Hall, answer: impl Future<Output = T>) -> Result<T, Refusal> {
+pub(super) async fn within<T>(hall: &Hall, answer: impl Future<Output = T>) -> Result<T, Refusal> {
     let late = |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "the answer was not there in time".into());
     tokio::time::timeout(hall.settings.answer, answer).await.map_err(late)
 }
@@ -135,11 +130,15 @@ fn permit(hall: &Hall, role: &Role, question: Question<'_>) -> Result<(), Refusa
 }
 
 fn group(text: &str) -> Result<GroupId, Refusal> {
-    group_of(text).ok_or_else(|| Refusal(StatusCode::BAD_REQUEST, "no name of a group".into()))
+    GroupId::parse(text).map_err(|_| Refusal(StatusCode::BAD_REQUEST, "no name of a group".into()))
 }
 
 fn failed(error: valv_model::Error) -> Refusal {
     Refusal(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+}
+
+pub(super) fn unwritten(why: String) -> Refusal {
+    Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("the answer cannot be written: {why}"))
 }
 
 fn json<T: Serialize>(value: &T) -> Result<Response<Body>, Refusal> {
@@ -151,6 +150,6 @@ fn json<T: Serialize>(value: &T) -> Result<Response<Body>, Refusal> {
     Ok(answer)
 }
 
-fn whole(bytes: Bytes) -> Body {
+pub(super) fn whole(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }

@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use valv_geo::source::Source;
 
 use crate::tls::{PeerTls, Shown};
 use crate::{Forwarded, ListenSettings, Local, Rights, Role};
@@ -16,6 +17,7 @@ mod answer;
 pub(crate) use answer::REFUSAL_HEADER;
 
 mod connection;
+mod replication;
 
 /// Pause after a failed accept: without file handles it would fail again at once.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -26,6 +28,8 @@ pub struct Services {
     pub forwarded: Arc<dyn Forwarded>,
     /// Answers questions about the node and its store.
     pub local: Arc<dyn Local>,
+    /// What other regions copy from.
+    pub source: Arc<dyn Source>,
     /// Who may ask what.
     pub rights: Rights,
 }
