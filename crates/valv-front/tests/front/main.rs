@@ -4,6 +4,7 @@
 mod administration;
 mod audit;
 mod coverage;
+mod keys;
 mod secrets;
 mod sockets;
 mod world;
