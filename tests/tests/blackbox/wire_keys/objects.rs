@@ -246,7 +246,7 @@ async fn deleted_keys_are_out_of_use_and_come_back_whole() {
         let answer = keys.send(method, path, body).await;
         let answer = answer.refused(409, "Conflict", Some("ObjectIsDeletedButRecoverable"));
         assert!(
-            message(&answer).starts_with("Key Gone is currently in a deleted but recoverable state"),
+            message(&answer).starts_with("Key gone is currently in a deleted but recoverable state"),
             "{answer:?}"
         );
     }
