@@ -82,7 +82,7 @@ impl Dev {
         let _ = fs::remove_file(&file);
         let begun = Instant::now();
         let child = Command::new(program)
-            .args(["dev", "--port", "0", "--dir"])
+            .args(["dev", "--one-region", "--port", "0", "--dir"])
             .arg(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -105,7 +105,7 @@ impl Dev {
 
     /// The process id of the node itself.
     pub(crate) fn node(&self) -> Outcome<u32> {
-        Ok(fs::read_to_string(self.dir.join("node.pid"))?.trim().parse()?)
+        Ok(fs::read_to_string(self.dir.join("eastus.pid"))?.trim().parse()?)
     }
 
     fn config(&self) -> Outcome<toml::Table> {

@@ -78,19 +78,32 @@ impl Dev {
         self.process.wait()
     }
 
-    /// Kills the node, as a power cut would, and waits until `valv dev` has seen it and ended.
+    /// Kills all its processes, as a power cut would, and waits for their end.
     pub fn kill(&mut self) {
-        let node = self.node();
-        kill_process(node, Signal::KILL).unwrap_or_else(|e| panic!("cannot kill the node: {e}"));
+        // Stopped first, so that it neither starts again nor stops in order what ends.
+        self.process.signal(Signal::STOP);
+        for pid in self.processes() {
+            kill_process(pid, Signal::KILL).unwrap_or_else(|e| panic!("cannot kill process {pid:?}: {e}"));
+        }
+        self.process.signal(Signal::KILL);
         self.process.wait();
     }
 
-    /// The process that serves: a child of `valv dev`.
+    /// The process of the home region of the vault `dev`: a child of `valv dev`.
     #[must_use]
     pub fn node(&self) -> Pid {
-        let file = self.data().join("node.pid");
-        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        text.trim().parse().ok().and_then(Pid::from_raw).expect("the number of a process")
+        read_pid(&self.data().join("eastus.pid"))
+    }
+
+    /// All processes that `valv dev` started.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Pid> {
+        let files = fs::read_dir(self.data()).expect("the folder of its data");
+        let files = files.map(|entry| entry.expect("an entry").path());
+        files
+            .filter(|path| path.extension().is_some_and(|e| e == "pid"))
+            .map(|path| read_pid(&path))
+            .collect()
     }
 
     /// Starts it again after [`Dev::stop`] or [`Dev::kill`]: same directory, same port.
@@ -151,6 +164,11 @@ impl Dev {
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
+}
+
+fn read_pid(file: &Path) -> Pid {
+    let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    text.trim().parse().ok().and_then(Pid::from_raw).expect("the number of a process")
 }
 
 fn logs(root: &Path) -> PathBuf {

@@ -18,7 +18,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Start a ready deployment on this machine: own CA, one client, one vault `dev`. Ctrl-C stops it.
+    /// Start a ready pair of regions and a gateway on this machine: own CA, one client, one vault `dev`. Ctrl-C stops it.
     #[command(
         after_help = "Example:\n  valv dev\n  # in another shell, as it prints:\n  . .valv-dev/dev.env"
     )]
@@ -29,6 +29,9 @@ pub enum Command {
     /// Run one node.
     #[command(after_help = "Example:\n  valv serve --config valv.toml")]
     Serve(ServeArgs),
+    /// Take a region of a running `valv dev` away, and give it back.
+    #[command(subcommand, after_help = "Examples:\n  valv region fail eastus\n  valv region heal eastus")]
+    Region(RegionCommand),
     /// Show regions, nodes and their health.
     #[command(after_help = "Examples:\n  valv status\n  valv status --json --config valv.toml")]
     Status(StatusArgs),
@@ -74,6 +77,31 @@ pub struct DevArgs {
     /// The port on the loopback addresses; 0 takes a free one.
     #[arg(long, default_value_t = 8443)]
     pub port: u16,
+    /// One region without a pair and without a gateway, in one process. Nothing is replicated.
+    #[arg(long)]
+    pub one_region: bool,
+}
+
+#[derive(Subcommand)]
+pub enum RegionCommand {
+    /// Kill a region's processes (SIGKILL), as if the region were lost.
+    #[command(after_help = "Example:\n  valv region fail eastus")]
+    Fail {
+        /// The region.
+        name: String,
+        /// The folder of the running `valv dev`.
+        #[arg(long, default_value = crate::dev::DEFAULT_DIR)]
+        dir: PathBuf,
+    },
+    /// Start a region's processes again, and wait until they serve.
+    #[command(after_help = "Example:\n  valv region heal eastus")]
+    Heal {
+        /// The region.
+        name: String,
+        /// The folder of the running `valv dev`.
+        #[arg(long, default_value = crate::dev::DEFAULT_DIR)]
+        dir: PathBuf,
+    },
 }
 
 #[derive(ClapArgs)]

@@ -29,6 +29,14 @@ impl Problem {
         self
     }
 
+    /// The text alone, without the word `error` before it.
+    pub fn plain(&self) -> String {
+        match &self.way_out {
+            Some(way_out) => format!("{}\n  next: {way_out}", self.what),
+            None => self.what.clone(),
+        }
+    }
+
     /// 2 for mistakes of the caller's, 1 otherwise (sysexits' 64 and above are not used by clap either).
     pub fn exit_code(&self) -> u8 {
         if self.usage { 2 } else { 1 }

@@ -356,11 +356,12 @@ async fn dev_keeps_what_it_holds_over_stops_and_kills() {
     assert_eq!(mode & 0o777, 0o600);
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(dev.data()).expect("a folder"));
     assert_eq!(mode & 0o777, 0o700);
+    let processes = dev.processes();
     assert!(dev.stop().success());
-    let node = std::fs::read_to_string(dev.data().join("node.pid")).unwrap_or_default();
-    until("the node to be gone with it", || {
-        let running = !node.is_empty() && Path::new("/proc").join(node.trim()).exists();
-        (!running).then_some(())
+    until("its processes to be gone with it", || {
+        let gone =
+            processes.iter().all(|pid| !Path::new("/proc").join(pid.as_raw_pid().to_string()).exists());
+        gone.then_some(())
     });
 }
 
