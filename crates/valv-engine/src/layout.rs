@@ -113,3 +113,13 @@ pub fn all_data(group: &GroupId, vault: &VaultId) -> Bytes {
 pub fn data(group: &GroupId, vault: &VaultId, generation: u64) -> Bytes {
     format!("g/{group}/data/{vault}/{generation:08x}/").into()
 }
+
+/// The path, in generation 0, of the mark that says: this vault was purged and its records may go. The
+/// generations of data begin with 1, so it stands before all of them, and it is the last to be removed.
+pub const PURGE_MARK: &str = "purged";
+
+/// The key of a vault's [`PURGE_MARK`].
+#[must_use]
+pub fn purge_mark(group: &GroupId, vault: &VaultId) -> Bytes {
+    format!("g/{group}/data/{vault}/{:08x}/{PURGE_MARK}", 0).into()
+}

@@ -46,16 +46,15 @@ pub(super) async fn compare(context: &Context, vault: &VaultId) -> Result<Option
     if !stand_at(context, vault, theirs.head).await? {
         return Ok(None);
     }
-    let ours = match look(context, vault).await {
-        Ok(view) => hashes(view).await.map_err(|e| Fail::Store(e.to_string()))?,
-        Err(ViewError::Damaged(why)) => {
-            tracing::error!(group = %context.group, %vault, why, "the replica's record of a vault is damaged; it is copied anew");
-            copy(context, vault).await?;
-            Counters::add(&context.counters.repaired, 1);
-            return Ok(None);
-        }
+    let purged = theirs.hashes.iter().all(|hash| *hash == [0; 32]);
+    let view = match look(context, vault).await {
+        Ok(view) if view.record.is_none() == purged => view,
+        Ok(view) if view.head != Some(theirs.head) => return Ok(None),
+        Ok(_) => return anew(context, vault, "it is here, or not, unlike at home").await,
+        Err(ViewError::Damaged(why)) => return anew(context, vault, &why).await,
         Err(error) => return Err(error.into()),
     };
+    let ours = hashes(view).await.map_err(|e| Fail::Store(e.to_string()))?;
     if ours.head != theirs.head {
         return Ok(None);
     }
@@ -66,6 +65,14 @@ pub(super) async fn compare(context: &Context, vault: &VaultId) -> Result<Option
         }
     }
     Ok(Some(compared))
+}
+
+/// Copies a vault whose own record is of no use.
+async fn anew(context: &Context, vault: &VaultId, why: &str) -> Result<Option<Compared>, Fail> {
+    tracing::error!(group = %context.group, %vault, why, "the replica's record of a vault is damaged; the vault is copied anew");
+    copy(context, vault).await?;
+    Counters::add(&context.counters.repaired, 1);
+    Ok(None)
 }
 
 async fn look(context: &Context, vault: &VaultId) -> Result<View, ViewError> {

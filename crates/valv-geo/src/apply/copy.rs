@@ -13,7 +13,7 @@ use valv_sealing::{Head, VaultEnvelope};
 use super::StopReason;
 use super::advance::Reached;
 use super::context::{Context, Counters};
-use super::local::{Copying, Fail, LocalRecord, LocalVault, is, remove, settle};
+use super::local::{Copying, Fail, LocalRecord, LocalVault, is, remove_range, settle};
 use super::merge;
 use crate::source::{CopyEvent, CopyStream, Record, SourceError, VaultRecord};
 use crate::view;
@@ -23,12 +23,6 @@ const WRITE_COUNT: usize = 100;
 
 /// Bytes of records written at once.
 const WRITE_BYTES: usize = MAX_TRANSACTION_BYTES - 16 * 1024;
-
-/// Records removed at once; their values are read with them.
-const REMOVE_PAGE: usize = 50;
-
-/// The path, in generation 0, of the mark that says: the vault was purged and its records may go.
-const PURGE_MARK: &[u8] = b"purged";
 
 /// Copies a vault.
 pub(super) async fn copy(context: &Context, vault: &VaultId) -> Result<Reached, Fail> {
@@ -243,9 +237,7 @@ async fn switch(
             Some(LocalRecord { generation: Some(generation), ..LocalRecord::default() }.encode())
         }
         _ => {
-            let mut mark = layout::data(group, vault, 0).to_vec();
-            mark.extend_from_slice(PURGE_MARK);
-            ops.push(Op::Put(mark.into(), Bytes::new()));
+            ops.push(Op::Put(layout::purge_mark(group, vault), Bytes::new()));
             None
         }
     };
@@ -290,18 +282,7 @@ pub(super) async fn clean(context: &Context, vault: &VaultId, what: Clean) -> Re
         ranges.push((log(0), KeyRange::prefix(layout::logs(&context.group, vault)).end));
     }
     for (start, end) in ranges {
-        let range = KeyRange { start, end, limit: REMOVE_PAGE, reverse: false };
-        loop {
-            let read = context.engine.read(&[range.clone()]).await?;
-            let gone: Vec<Bytes> = read.ranges.into_iter().flatten().map(|entry| entry.key).collect();
-            let full = gone.len() == REMOVE_PAGE;
-            if !gone.is_empty() {
-                remove(&*context.engine, &context.lease, gone).await?;
-            }
-            if !full {
-                break;
-            }
-        }
+        remove_range(&*context.engine, &context.lease, start, end).await?;
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use valv_engine::planted::{self, Bug};
 use valv_engine::{
-    CommitError, Compare, Engine, Expect, GroupId, KeyRange, Lineage, Op, ReadError, ReplicaLease,
-    Transaction, layout,
+    CommitError, Compare, Engine, Expect, GroupId, KeyRange, Lineage, Op, ReadError, ReplicaLease, Revision,
+    Transaction, WriteLease, layout,
 };
 use valv_model::VaultId;
 use valv_sealing::Head;
@@ -23,6 +23,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How often a transaction is submitted before the store is said to fail.
 const SUBMISSIONS_MAX: usize = 20;
 
+/// Records removed at once; their values are read with them.
+const REMOVE_PAGE: usize = 50;
+
 /// The record at `g/{group}/copied`. Unknown fields survive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CopiedRecord {
@@ -30,13 +33,16 @@ pub(crate) struct CopiedRecord {
     /// See [`Copied::complete`].
     #[serde(default)]
     pub(crate) complete: bool,
+    /// This is a home that is being rebuilt from a replica.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) rebuilding: bool,
     #[serde(flatten)]
     pub(crate) extra: serde_json::Map<String, serde_json::Value>,
 }
 
 impl CopiedRecord {
     pub(crate) fn new(lineage: Lineage) -> Self {
-        Self { lineage, complete: false, extra: serde_json::Map::new() }
+        Self { lineage, complete: false, rebuilding: false, extra: serde_json::Map::new() }
     }
 
     pub(crate) fn encode(&self) -> Bytes {
@@ -44,7 +50,7 @@ impl CopiedRecord {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
-    fn decode(stored: &[u8]) -> Result<Self, ViewError> {
+    pub(crate) fn decode(stored: &[u8]) -> Result<Self, ViewError> {
         serde_json::from_slice(stored).map_err(|e| ViewError::Damaged(format!("what is copied: {e}")))
     }
 }
@@ -112,19 +118,18 @@ impl From<ViewError> for Fail {
     }
 }
 
-/// The lineage that a store's content of a group was copied from.
-pub(crate) async fn copied_lineage(
+/// The record of what a store's content of a group was copied from.
+pub(crate) async fn copied_record(
     engine: &dyn Engine,
     group: &GroupId,
-) -> Result<Option<Lineage>, ViewError> {
+) -> Result<Option<CopiedRecord>, ViewError> {
     let stored = view::value(engine, layout::copied(group)).await?;
-    stored.map(|stored| CopiedRecord::decode(&stored).map(|record| record.lineage)).transpose()
+    stored.map(|stored| CopiedRecord::decode(&stored)).transpose()
 }
 
 /// What a replica's store has copied of a group; none before the first contact with home.
 pub async fn copied(engine: &dyn Engine, group: &GroupId) -> Result<Option<Copied>, SourceError> {
-    let Some(stored) = view::value(engine, layout::copied(group)).await? else { return Ok(None) };
-    let record = CopiedRecord::decode(&stored)?;
+    let Some(record) = copied_record(engine, group).await? else { return Ok(None) };
     let (_, heads) = view::heads(engine, group).await?;
     let heads = heads.into_iter().filter_map(|(vault, head)| Some(VaultHead { vault, head: head.ok()? }));
     Ok(Some(Copied { lineage: record.lineage, complete: record.complete, heads: heads.collect() }))
@@ -184,19 +189,48 @@ pub(crate) fn is(key: Bytes, stored: Option<Bytes>) -> Compare {
     Compare { key, expect: stored.map_or(Expect::Absent, Expect::Value) }
 }
 
+/// The proof under which something is written.
+#[derive(Clone, Copy)]
+pub(crate) enum Lease<'a> {
+    Replica(&'a ReplicaLease),
+    Home(&'a WriteLease),
+}
+
+impl Lease<'_> {
+    async fn submit(self, engine: &dyn Engine, transaction: Transaction) -> Result<Revision, CommitError> {
+        match self {
+            Self::Replica(lease) => engine.apply(lease, transaction).await,
+            Self::Home(lease) => engine.commit(lease, transaction).await,
+        }
+    }
+}
+
+impl<'a> From<&'a ReplicaLease> for Lease<'a> {
+    fn from(lease: &'a ReplicaLease) -> Self {
+        Self::Replica(lease)
+    }
+}
+
+impl<'a> From<&'a WriteLease> for Lease<'a> {
+    fn from(lease: &'a WriteLease) -> Self {
+        Self::Home(lease)
+    }
+}
+
 /// Submits a transaction, identical each time, until its outcome is known. True: it happened; false: a
 /// comparison failed. `witness`: a key with the value that only this transaction gives it.
 pub(crate) async fn settle(
     engine: &dyn Engine,
-    lease: &ReplicaLease,
+    lease: impl Into<Lease<'_>>,
     transaction: Transaction,
     witness: Option<(Bytes, Option<Bytes>)>,
 ) -> Result<bool, Fail> {
+    let lease = lease.into();
     let mut pause = PAUSE;
     let mut unknown = false;
     let mut last = String::new();
     for _ in 0..SUBMISSIONS_MAX {
-        match engine.apply(lease, transaction.clone()).await {
+        match lease.submit(engine, transaction.clone()).await {
             Ok(_) => return Ok(true),
             Err(CommitError::Conflict) => {
                 let Some((key, value)) = witness.filter(|_| unknown) else { return Ok(false) };
@@ -218,8 +252,33 @@ pub(crate) async fn settle(
     Err(Fail::Store(last))
 }
 
+/// Removes all of a range, some at a time.
+pub(crate) async fn remove_range(
+    engine: &dyn Engine,
+    lease: impl Into<Lease<'_>>,
+    start: Bytes,
+    end: Bytes,
+) -> Result<(), Fail> {
+    let (lease, range) = (lease.into(), KeyRange { start, end, limit: REMOVE_PAGE, reverse: false });
+    loop {
+        let read = engine.read(std::slice::from_ref(&range)).await?;
+        let gone: Vec<Bytes> = read.ranges.into_iter().flatten().map(|entry| entry.key).collect();
+        let full = gone.len() == REMOVE_PAGE;
+        if !gone.is_empty() {
+            remove(engine, lease, gone).await?;
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
 /// Removes keys that nobody reads and nobody writes again.
-pub(crate) async fn remove(engine: &dyn Engine, lease: &ReplicaLease, gone: Vec<Bytes>) -> Result<(), Fail> {
+pub(crate) async fn remove(
+    engine: &dyn Engine,
+    lease: impl Into<Lease<'_>>,
+    gone: Vec<Bytes>,
+) -> Result<(), Fail> {
     let ops = gone.into_iter().map(Op::Delete).collect();
     settle(engine, lease, Transaction { compares: Vec::new(), ops }, None).await.map(drop)
 }

@@ -17,20 +17,26 @@ use valv_sealing::Keyring;
 use crate::source::Source;
 use crate::view::Names;
 
+mod accept;
 mod advance;
 mod compare;
 mod context;
 mod copy;
 mod follow;
+mod keep;
 mod lag;
 mod local;
 mod merge;
+mod rebuild;
 mod status;
 
+pub use accept::accept;
 use context::Counters;
+pub use keep::LogBounds;
 use local::Fail;
 pub use local::copied;
-pub(crate) use local::copied_lineage;
+pub(crate) use local::copied_record;
+pub use rebuild::{RebuildError, Rebuilt, rebuild, rebuilding};
 pub use status::{Copied, ReplicaState, ReplicaStatus, StopReason};
 
 /// How a replica works. All are safe to change.

@@ -109,7 +109,11 @@ impl Heads {
         let meta = view::meta(&*self.engine, &self.group).await?;
         let epoch =
             meta.ok_or_else(|| SourceError::Refused(format!("there is no group {}", self.group)))?.epoch;
-        let continues = crate::apply::copied_lineage(&*self.engine, &self.group).await?;
+        let copied = crate::apply::copied_record(&*self.engine, &self.group).await?;
+        if copied.as_ref().is_some_and(|record| record.rebuilding) {
+            return Err(SourceError::Refused(format!("group {} is being rebuilt here", self.group)));
+        }
+        let continues = copied.map(|record| record.lineage);
         let (revision, heads) = view::heads(&*self.engine, &self.group).await?;
         let mut known = BTreeMap::new();
         for (vault, head) in heads {

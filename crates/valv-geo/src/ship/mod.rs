@@ -40,7 +40,7 @@ impl Shipper {
 
     /// The lineage whose history the store's content of a group continues, if it was rebuilt from a replica.
     pub async fn continues(&self, group: &GroupId) -> Result<Option<Lineage>, SourceError> {
-        crate::apply::copied_lineage(&*self.engine, group).await.map_err(SourceError::from)
+        Ok(crate::apply::copied_record(&*self.engine, group).await?.map(|record| record.lineage))
     }
 
     async fn view(&self, group: &GroupId, vault: &VaultId) -> Result<View, SourceError> {

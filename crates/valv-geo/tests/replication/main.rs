@@ -5,4 +5,6 @@ mod engine;
 mod home;
 mod world;
 
+mod comparing;
 mod following;
+mod stopping;

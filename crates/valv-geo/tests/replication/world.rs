@@ -103,7 +103,11 @@ impl World {
         let mut report = Report::default();
         for _ in 0..6000 {
             report = self.check().await;
-            assert_eq!(report.violations, Vec::<String>::new());
+            assert!(
+                report.violations.is_empty(),
+                "{:#?}",
+                report.violations.iter().take(3).collect::<Vec<_>>()
+            );
             let following = self
                 .running
                 .last()

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use valv_engine::{GroupId, layout};
+use valv_engine::layout;
 use valv_model::{Operation, Result, UnixSeconds, VaultId};
 use valv_sealing::RecordKind;
 use zeroize::Zeroizing;
@@ -26,16 +25,7 @@ pub use even_clock::{AWAY_MAX_S, ClockHistory, EVEN_MIN, JUMP_MAX_S, RECORD_EVER
 mod sweep;
 pub(crate) use sweep::sweep;
 
-/// The path, in generation 0, of the mark that says: this vault was purged and its records may go. The
-/// generations of data begin with 1, so it stands before all of them, and it is the last to be removed.
-pub(crate) const PURGE_MARK: &str = "purged";
-
-/// The mark's key.
-pub(crate) fn purge_mark(group: &GroupId, vault: &VaultId) -> Bytes {
-    let mut key = layout::data(group, vault, 0).to_vec();
-    key.extend_from_slice(PURGE_MARK.as_bytes());
-    key.into()
-}
+pub(crate) use valv_engine::layout::{PURGE_MARK, purge_mark};
 
 /// The record of the latest time seen, in the system vault.
 const CLOCK: &str = "clock";
