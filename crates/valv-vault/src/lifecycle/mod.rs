@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use valv_engine::layout;
+use valv_engine::{GroupId, layout};
 use valv_model::{Operation, Result, UnixSeconds, VaultId};
 use valv_sealing::RecordKind;
 use zeroize::Zeroizing;
