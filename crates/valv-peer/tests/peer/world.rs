@@ -190,7 +190,7 @@ impl Local for Simple {
     }
 
     async fn copied(&self, _: &GroupId) -> valv_model::Result<Option<Copied>> {
-        Ok(Some(Copied { lineage: Lineage(Uuid::from_u128(9)), heads: Vec::new() }))
+        Ok(Some(Copied { lineage: Lineage(Uuid::from_u128(9)), complete: true, heads: Vec::new() }))
     }
 }
 
