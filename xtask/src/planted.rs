@@ -26,6 +26,11 @@ struct Row {
 
 const ROWS: &[Row] = &[
     Row { bug: "no-fsync", package: "valv-engine-embedded", test: "power_loss::f03_power_loss" },
+    Row {
+        bug: "no-fsync",
+        package: "valv-vault",
+        test: "keys::tests::power_loss::f03_power_loss_while_keys_are_written",
+    },
     Row { bug: "compare-left-out", package: "valv-engine-embedded", test: "compares_decide" },
     Row { bug: "stale-lease-taken", package: "valv-engine-embedded", test: "a_stale_lease_commits_nothing" },
     Row {

@@ -303,6 +303,35 @@ pub(crate) async fn barrier(engine: &Arc<TestEngine>, keyring: &Arc<Keyring>) ->
     Barrier::create(Arc::clone(engine) as Arc<dyn Engine>, Arc::clone(keyring), &lease).await.unwrap()
 }
 
+/// A service over a store that has its groups and no vault yet: makes the system vault.
+pub(crate) async fn furnish(
+    barrier: Barrier,
+    clock: Arc<ManualClock>,
+    settings: ServiceSettings,
+) -> Arc<Service> {
+    let properties = VaultProperties {
+        tenant: tenant(),
+        region: region(),
+        retention: RetentionDays::DEFAULT,
+        purge_protection: true,
+        rbac: true,
+        replica_age_max_s: None,
+        policies: Vec::new(),
+        assignments: Vec::new(),
+        tags: Tags::new(),
+        created: clock.now(),
+        deleted: None,
+        extra: serde_json::Map::new(),
+    };
+    let maker = Maker { operation: "Init", caller: "valv", request: None };
+    let group = GroupId::system();
+    let birth =
+        Birth::new(barrier.keyring(), &group, &name("system"), properties, Vec::new(), &maker).unwrap();
+    let node = crate::node::Node::new(barrier.clone(), clock.clone(), settings.clone());
+    settle(&node, &group, birth.compares, birth.ops, &birth.witness).await;
+    Arc::new(Service::open(barrier, clock, settings).await.unwrap())
+}
+
 impl World {
     /// A service over a store with a system vault that holds nothing.
     pub(crate) async fn new() -> Self {
@@ -313,26 +342,7 @@ impl World {
         let (engine, keyring) = empty_store();
         let barrier = barrier(&engine, &keyring).await;
         let clock = Arc::new(ManualClock::at(START));
-        let properties = VaultProperties {
-            tenant: tenant(),
-            region: region(),
-            retention: RetentionDays::DEFAULT,
-            purge_protection: true,
-            rbac: true,
-            replica_age_max_s: None,
-            policies: Vec::new(),
-            assignments: Vec::new(),
-            tags: Tags::new(),
-            created: clock.now(),
-            deleted: None,
-            extra: serde_json::Map::new(),
-        };
-        let maker = Maker { operation: "Init", caller: "valv", request: None };
-        let group = GroupId::system();
-        let birth = Birth::new(&keyring, &group, &name("system"), properties, Vec::new(), &maker).unwrap();
-        let node = crate::node::Node::new(barrier.clone(), clock.clone(), settings.clone());
-        settle(&node, &group, birth.compares, birth.ops, &birth.witness).await;
-        let service = Arc::new(Service::open(barrier, clock.clone(), settings).await.unwrap());
+        let service = furnish(barrier, clock.clone(), settings).await;
         Self { engine, clock, keyring, service }
     }
 

@@ -238,6 +238,27 @@ async function backupAndRestore() {
   assert.equal(error?.statusCode, 400);
 }
 
+async function rotationPolicyAndRotation() {
+  const before = await client.createRsaKey("js-rotate", { keySize: 3072, tags: { r: "1" } });
+  const byDefault = await client.getKeyRotationPolicy("js-rotate");
+  assert.equal(byDefault.id, `${URL_}/keys/js-rotate/rotationpolicy`);
+  assert.deepEqual(byDefault.lifetimeActions.map((a) => [a.action, a.timeBeforeExpiry]), [["Notify", "P30D"]]);
+  const wanted = { expiresIn: "P90D", lifetimeActions: [{ action: "Rotate", timeAfterCreate: "P60D" }] };
+  const answered = await client.updateKeyRotationPolicy("js-rotate", wanted);
+  for (const policy of [answered, await client.getKeyRotationPolicy("js-rotate")]) {
+    assert.equal(policy.expiresIn, "P90D");
+    const actions = policy.lifetimeActions.map((a) => [a.action, a.timeAfterCreate ?? a.timeBeforeExpiry]).sort();
+    assert.deepEqual(actions, [["Notify", "P30D"], ["Rotate", "P60D"]]);
+    near(policy.createdOn);
+    near(policy.updatedOn);
+  }
+  await bad(() => client.updateKeyRotationPolicy("js-rotate", { expiresIn: "ninety days" }));
+  const after = await client.rotateKey("js-rotate");
+  assert.notEqual(identified(after, "js-rotate"), before.properties.version);
+  assert.deepEqual([after.keyType, after.key.n.length, { ...after.properties.tags }], ["RSA", 384, { r: "1" }]);
+  near(after.properties.expiresOn, Date.now() + 90 * day);
+}
+
 async function randomBytesOfTheService() {
   for (const count of [1, 32, 128]) assert.equal((await client.getRandomBytes(count)).length, count);
   await bad(() => client.getRandomBytes(129));
@@ -253,6 +274,8 @@ async function whatIsNotThere() {
     () => client.getDeletedKey("js-absent"),
     () => client.purgeDeletedKey("js-absent"),
     () => client.backupKey("js-absent"),
+    () => client.rotateKey("js-absent"),
+    () => client.getKeyRotationPolicy("js-absent"),
     () => client.getCryptographyClient("js-absent").sign("ES256", digest),
   ]) {
     await absent(call);
@@ -281,6 +304,7 @@ await run([
   deletedCanBeSeenAndRecovered,
   deletedAreListedPageByPageAndPurged,
   backupAndRestore,
+  rotationPolicyAndRotation,
   randomBytesOfTheService,
   whatIsNotThere,
   everyVersionOfTheApi,

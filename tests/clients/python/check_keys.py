@@ -5,7 +5,10 @@ from datetime import timedelta
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.rest import HttpRequest
-from azure.keyvault.keys import ApiVersion, KeyOperation, KeyType, KeyVaultKeyIdentifier
+from azure.keyvault.keys import (
+    ApiVersion, KeyOperation, KeyRotationLifetimeAction, KeyRotationPolicy, KeyRotationPolicyAction, KeyType,
+    KeyVaultKeyIdentifier,
+)
 from azure.keyvault.keys.crypto import SignatureAlgorithm
 
 from common import URL, VERSION, each_once_in_order, key_client, near, now, recoverable, refused, run
@@ -289,6 +292,7 @@ def backup_and_restore():
     second = client.create_ec_key("py-backup")
     signer = client.get_cryptography_client("py-backup", key_version=second.properties.version)
     signature = signer.sign(SignatureAlgorithm.es256, DIGEST).signature
+    client.update_key_rotation_policy("py-backup", KeyRotationPolicy(), expires_in="P90D")
     blob = client.backup_key("py-backup")
     assert isinstance(blob, bytes) and k not in blob, "a backup is sealed"
     refuses(lambda: client.restore_key_backup(blob), ResourceExistsError, 409, "Conflict")
@@ -302,6 +306,7 @@ def backup_and_restore():
     old = client.get_key("py-backup", first.properties.version)
     assert (old.key_type, old.properties.tags) == ("oct", {"n": "1"})
     assert old.properties.created_on == first.properties.created_on
+    assert client.get_key_rotation_policy("py-backup").expires_in == "P90D"
     middle = len(blob) // 2
     flipped = blob[:middle] + bytes([blob[middle] ^ 1]) + blob[middle + 1 :]
     for damaged in (flipped, blob[:-1], b"", b"no backup"):
@@ -310,6 +315,59 @@ def backup_and_restore():
             raise AssertionError("a damaged backup was restored")
         except HttpResponseError as error:
             assert error.status_code == 400, error
+
+
+def rotation_policy():
+    client.create_ec_key("py-policy")
+    default = client.get_key_rotation_policy("py-policy")
+    assert default.id == f"{URL}/keys/py-policy/rotationpolicy", default.id
+    assert [(a.action, a.time_before_expiry) for a in default.lifetime_actions] == [("Notify", "P30D")]
+    assert default.expires_in is None
+    rotate = KeyRotationLifetimeAction(KeyRotationPolicyAction.rotate, time_after_create="P60D")
+    answered = client.update_key_rotation_policy(
+        "py-policy", KeyRotationPolicy(), lifetime_actions=[rotate], expires_in="P90D"
+    )
+    for policy in (answered, client.get_key_rotation_policy("py-policy")):
+        actions = {a.action: (a.time_after_create, a.time_before_expiry) for a in policy.lifetime_actions}
+        assert actions == {"Rotate": ("P60D", None), "Notify": (None, "P30D")}, actions
+        assert policy.expires_in == "P90D" and policy.id == default.id
+        near(policy.created_on, now())
+        near(policy.updated_on, now())
+    notify = KeyRotationLifetimeAction(KeyRotationPolicyAction.notify, time_before_expiry="P10D")
+    client.update_key_rotation_policy("py-policy", answered, lifetime_actions=[rotate, notify])
+    actions = {a.action: a.time_before_expiry for a in client.get_key_rotation_policy("py-policy").lifetime_actions}
+    assert actions == {"Rotate": None, "Notify": "P10D"}, actions
+    for action, expiry in (
+        (KeyRotationLifetimeAction("Rotate", time_after_create="PT1H"), "P90D"),
+        (KeyRotationLifetimeAction("Rotate", time_after_create="P89D"), "P90D"),
+        (KeyRotationLifetimeAction("Rotate", time_after_create="sixty days"), "P90D"),
+        (KeyRotationLifetimeAction("Rotate", time_before_expiry="P20D"), None),
+        (rotate, "P1D"),
+    ):
+        policy = KeyRotationPolicy(lifetime_actions=[action], expires_in=expiry)
+        refuses(lambda policy=policy: client.update_key_rotation_policy("py-policy", policy))
+    refuses(lambda: client.get_key_rotation_policy("py-absent"), *NOT_FOUND)
+
+
+def rotate_makes_a_version_of_the_same_kind():
+    for make_one in (
+        lambda: client.create_ec_key("py-rotate", curve="P-521", key_operations=["sign"], tags={"r": "1"}),
+        lambda: client.create_rsa_key("py-rotate", size=3072, tags={"r": "1"}),
+        lambda: client.create_oct_key("py-rotate", size=192, tags={"r": "1"}),
+    ):
+        before = make_one()
+        client.update_key_rotation_policy("py-rotate", KeyRotationPolicy(), expires_in="P90D")
+        after = client.rotate_key("py-rotate")
+        assert identified(after, "py-rotate") != before.properties.version
+        assert client.get_key("py-rotate").properties.version == after.properties.version
+        assert (after.key_type, after.key_operations) == (before.key_type, before.key_operations)
+        assert after.properties.tags == {"r": "1"} and after.key.crv == before.key.crv
+        assert after.key.n is None or (after.key.n != before.key.n and len(after.key.n) == len(before.key.n))
+        assert after.key.x is None or after.key.x != before.key.x
+        near(after.properties.expires_on, now() + timedelta(days=90))
+        again = client.get_key("py-rotate", before.properties.version)
+        assert again.key.n == before.key.n and again.properties.expires_on is None
+    refuses(lambda: client.rotate_key("py-absent"), *NOT_FOUND)
 
 
 def random_bytes():
@@ -370,6 +428,8 @@ run([
     deleted_can_be_seen_and_recovered,
     deleted_are_listed_page_by_page_and_purged,
     backup_and_restore,
+    rotation_policy,
+    rotate_makes_a_version_of_the_same_kind,
     random_bytes,
     what_is_not_there,
     every_version_of_the_api,

@@ -10,8 +10,9 @@ use azure_security_keyvault_keys::{
     models::{
         CreateKeyParameters, CurveName, DeletionRecoveryLevel, GetRandomBytesParameters, ImportKeyParameters,
         JsonWebKey, Key, KeyAttributes, KeyClientGetKeyOptions, KeyClientListKeyPropertiesOptions,
-        KeyClientUpdateKeyPropertiesOptions, KeyOperation, KeyType, RestoreKeyParameters,
-        UpdateKeyPropertiesParameters,
+        KeyClientUpdateKeyPropertiesOptions, KeyOperation, KeyRotationPolicy, KeyRotationPolicyAction,
+        KeyRotationPolicyAttributes, KeyType, LifetimeAction, LifetimeActionTrigger, LifetimeActionType,
+        RestoreKeyParameters, UpdateKeyPropertiesParameters,
     },
 };
 use futures::TryStreamExt as _;
@@ -307,6 +308,47 @@ pub(crate) async fn backup_and_restore(vault: &KeyClient) -> Outcome {
     Ok(())
 }
 
+pub(crate) async fn rotation_policy_and_rotation(vault: &KeyClient) -> Outcome {
+    let body = CreateKeyParameters { tags: Some(tags(&[("r", "1")])), ..ec(CurveName::P521) };
+    let before = create(vault, "rs-rotate", body).await?;
+    let policy = vault.get_key_rotation_policy("rs-rotate", None).await?.into_model()?;
+    let id = Some(format!("{}/keys/rs-rotate/rotationpolicy", var("VALV_URL")));
+    assert_eq!((&policy.id, policy.lifetime_actions.map(|a| a.len())), (&id, Some(1)));
+    let rotate = LifetimeAction {
+        action: Some(LifetimeActionType { type_prop: Some(KeyRotationPolicyAction::Rotate) }),
+        trigger: Some(LifetimeActionTrigger {
+            time_after_create: Some("P60D".to_owned()),
+            ..Default::default()
+        }),
+    };
+    let wanted = KeyRotationPolicy {
+        lifetime_actions: Some(vec![rotate]),
+        attributes: Some(KeyRotationPolicyAttributes {
+            expiry_time: Some("P90D".to_owned()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let answers = [
+        vault.update_key_rotation_policy("rs-rotate", wanted.try_into()?, None).await?.into_model()?,
+        vault.get_key_rotation_policy("rs-rotate", None).await?.into_model()?,
+    ];
+    for policy in answers {
+        assert_eq!((&policy.id, policy.lifetime_actions.map(|a| a.len())), (&id, Some(2)));
+        let attributes = policy.attributes.expect("attributes");
+        assert_eq!(attributes.expiry_time.as_deref(), Some("P90D"));
+        near(attributes.created);
+        near(attributes.updated);
+    }
+    let after = vault.rotate_key("rs-rotate", None).await?.into_model()?;
+    assert_ne!(identified(&after, "rs-rotate"), identified(&before, "rs-rotate"));
+    assert_eq!((&jwk(&after).crv, &after.tags), (&jwk(&before).crv, &before.tags));
+    assert_ne!(jwk(&after).x, jwk(&before).x);
+    let expires = after.attributes.and_then(|a| a.expires);
+    near(expires.map(|at| at - Duration::days(90)));
+    Ok(())
+}
+
 pub(crate) async fn random_bytes(vault: &KeyClient) -> Outcome {
     let body = |count| GetRandomBytesParameters { count: Some(count) }.try_into();
     for count in [1, 128] {
@@ -323,6 +365,8 @@ pub(crate) async fn what_is_not_there(vault: &KeyClient) -> Outcome {
     refused(vault.get_key(absent, None).await, NOT_FOUND);
     refused(vault.delete_key(absent, None).await, NOT_FOUND);
     refused(vault.backup_key(absent, None).await, NOT_FOUND);
+    refused(vault.rotate_key(absent, None).await, NOT_FOUND);
+    refused(vault.get_key_rotation_policy(absent, None).await, NOT_FOUND);
     refused(vault.get_deleted_key(absent, None).await, NOT_FOUND);
     refused(vault.recover_deleted_key(absent, None).await, NOT_FOUND);
     refused(vault.purge_deleted_key(absent, None).await, NOT_FOUND);

@@ -87,6 +87,7 @@ async fn main() -> Outcome {
         keys::pages_of_keys,
         keys::deleted_can_be_seen_recovered_and_purged,
         keys::backup_and_restore,
+        keys::rotation_policy_and_rotation,
         keys::random_bytes,
         keys::what_is_not_there,
         cryptography::encrypt_and_decrypt_with_every_algorithm,

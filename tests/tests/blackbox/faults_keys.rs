@@ -107,6 +107,7 @@ async fn r8_private_parts_of_keys_are_in_no_file_and_no_log() {
         let blob = api.send("POST", &format!("/keys/{name}/backup"), None).await.expect(200).json();
         api.send("GET", &format!("/keys/{name}"), None).await.expect(200);
         api.send("PATCH", &format!("/keys/{name}/"), Some(json!({ "tags": {} }))).await.expect(200);
+        api.send("POST", &format!("/keys/{name}/rotate"), None).await.expect(200);
         let alg = if name == "ec" { "ES256" } else { "HS256" };
         let body = json!({ "alg": alg, "value": text(&[7; 32]) });
         api.send("POST", &format!("/keys/{name}/sign"), Some(body)).await.expect(200);

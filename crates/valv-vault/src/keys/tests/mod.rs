@@ -3,5 +3,6 @@
 mod bench;
 mod faults;
 mod model;
+mod power_loss;
 mod whole;
 mod words;
