@@ -80,7 +80,7 @@ async fn f36_no_changed_byte_and_no_moved_record_is_ever_used() {
         create(&world, &vault, &context(), &key(text)).await.unwrap();
     }
     let refused = async |text: &str| {
-        let error = open(&world, &vault, &key(text)).await.err().expect("a refusal");
+        let error = open(&world, &vault, &key(text)).await.expect_err("a refusal");
         assert_eq!(error.code, ErrorCode::InternalError);
     };
     for path in ["keys/A", "keyversions/A/"] {
