@@ -45,6 +45,18 @@ pub use wire::{Held, HeldGroup, Holding, Probe, ProbedReplica, ProbedStanding};
 mod local;
 pub use local::Local;
 
+mod node;
+pub use node::{Node, NodeSettings};
+
+mod standing;
+pub use standing::{HomeStanding, StandingSettings};
+
+mod watch;
+pub use watch::{Change, Seen, Watch, WatchSettings};
+
+mod directory;
+pub use directory::{Directory, DirectorySettings};
+
 mod error;
 pub use error::SendError;
 

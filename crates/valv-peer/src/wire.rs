@@ -13,6 +13,9 @@ pub struct Probe {
     pub region: RegionName,
     /// Its own name, for people.
     pub node: String,
+    /// Random, for each start of the process: a node knows itself by it.
+    #[serde(default)]
+    pub instance: Uuid,
     /// The program's version.
     pub version: String,
     /// The store's lineage.

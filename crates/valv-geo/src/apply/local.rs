@@ -135,6 +135,13 @@ pub async fn copied(engine: &dyn Engine, group: &GroupId) -> Result<Option<Copie
     Ok(Some(Copied { lineage: record.lineage, complete: record.complete, heads: heads.collect() }))
 }
 
+/// Was all of the group copied once, as the record at `g/{group}/copied` says? Only then does absence in the copy say
+/// anything.
+pub fn is_complete(stored: Option<&Bytes>) -> Result<bool, SourceError> {
+    let Some(stored) = stored else { return Ok(false) };
+    Ok(CopiedRecord::decode(stored)?.complete)
+}
+
 /// A vault as the replica's store has it, at one revision.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalVault {

@@ -34,7 +34,7 @@ pub use accept::accept;
 use context::Counters;
 pub use keep::LogBounds;
 use local::Fail;
-pub use local::copied;
+pub use local::{copied, is_complete};
 pub(crate) use local::copied_record;
 pub use rebuild::{RebuildError, Rebuilt, rebuild, rebuilding};
 pub use status::{Copied, ReplicaState, ReplicaStatus, StopReason};

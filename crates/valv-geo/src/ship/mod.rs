@@ -2,6 +2,7 @@
 //!
 //! A replica's store answers the same questions about its copy: so a home that lost its store is rebuilt.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -40,7 +41,7 @@ impl Shipper {
 
     /// The lineage whose history the store's content of a group continues, if it was rebuilt from a replica.
     pub async fn continues(&self, group: &GroupId) -> Result<Option<Lineage>, SourceError> {
-        Ok(crate::apply::copied_record(&*self.engine, group).await?.map(|record| record.lineage))
+        continues(&*self.engine, group).await
     }
 
     async fn view(&self, group: &GroupId, vault: &VaultId) -> Result<View, SourceError> {
@@ -100,6 +101,17 @@ impl Source for Shipper {
     ) -> Result<BucketPage, SourceError> {
         page(self.view(group, vault).await?, bucket, after, PAGE_BYTES).await
     }
+}
+
+/// The heads of a group's vaults in a store; those that are damaged are left out.
+pub async fn own_heads(engine: &dyn Engine, group: &GroupId) -> Result<BTreeMap<VaultId, Head>, SourceError> {
+    let (_, heads) = view::heads(engine, group).await.map_err(ViewError::from)?;
+    Ok(heads.into_iter().filter_map(|(vault, head)| Some((vault, head.ok()?))).collect())
+}
+
+/// The lineage whose history a store's content of a group continues, if it was rebuilt from a replica.
+pub async fn continues(engine: &dyn Engine, group: &GroupId) -> Result<Option<Lineage>, SourceError> {
+    Ok(crate::apply::copied_record(engine, group).await?.map(|record| record.lineage))
 }
 
 /// The hashes of a view's buckets.

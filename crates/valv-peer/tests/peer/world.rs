@@ -170,6 +170,7 @@ impl Local for Simple {
         Probe {
             region: self.0.clone(),
             node: "one".into(),
+            instance: Uuid::from_u128(1),
             version: "0".into(),
             lineage: Uuid::from_u128(7),
             engine_ok: true,
