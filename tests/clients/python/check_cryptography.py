@@ -267,6 +267,27 @@ def a_client_that_may_read_does_public_operations_itself():
         assert Remote(key.id).call("verify", algorithm, digest, signature).is_valid
 
 
+def a_symmetric_key_is_no_key_for_a_client_that_may_read_it():
+    """A fault of this client, which docs/compatibility.md warns of: where it may read an `oct` key, whose bytes no service
+    shows, it makes up 256 random bits, and wraps and encrypts with those. When this check fails, the warning can go.
+    """
+    key, data, iv = key_for("A256KW"), os.urandom(32), os.urandom(16)
+    remote = Remote(key.id)
+    reader = CryptographyClient(key.id, client_of("KEEPER"))
+    lost = reader.wrap_key(KeyWrapAlgorithm.aes_256, data).encrypted_key
+    bad(lambda: remote.call("unwrap_key", KeyWrapAlgorithm.aes_256, lost), "can not be decrypted or unwrapped")
+    padded = reader.encrypt(EncryptionAlgorithm.a256_cbcpad, data, iv=iv).ciphertext
+    assert padded != remote.call("encrypt", EncryptionAlgorithm.a256_cbcpad, data, iv=iv).ciphertext
+    # What the client has no code for, it asks the service to do.
+    sealed = reader.encrypt(EncryptionAlgorithm.a256_gcm, data)
+    opened = remote.call(
+        "decrypt", EncryptionAlgorithm.a256_gcm, sealed.ciphertext, iv=sealed.iv, authentication_tag=sealed.tag
+    )
+    assert opened.plaintext == data
+    code = reader.sign(SignatureAlgorithm.hs256, bytes(32)).signature
+    assert remote.call("verify", SignatureAlgorithm.hs256, bytes(32), code).is_valid
+
+
 def keys_of_cryptography_backed_by_the_vault():
     key, message = key_for("RS256"), os.urandom(99)
     crypto = owner.get_cryptography_client(key.name)
@@ -297,5 +318,6 @@ run([
     a_disabled_key_makes_and_opens_nothing,
     an_expired_key_opens_and_verifies_what_it_made,
     a_client_that_may_read_does_public_operations_itself,
+    a_symmetric_key_is_no_key_for_a_client_that_may_read_it,
     keys_of_cryptography_backed_by_the_vault,
 ])
