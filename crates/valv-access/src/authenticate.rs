@@ -11,6 +11,7 @@ use crate::Registry;
 
 mod bearer;
 pub(crate) use bearer::bearer;
+pub use bearer::demand_bearer;
 
 mod caller;
 pub use caller::{Caller, Challenge};

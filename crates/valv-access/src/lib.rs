@@ -74,7 +74,9 @@
 //! ```
 
 mod authenticate;
-pub use authenticate::{Authenticator, AuthenticatorSettings, Caller, Challenge, ExternalIssuer};
+pub use authenticate::{
+    Authenticator, AuthenticatorSettings, Caller, Challenge, ExternalIssuer, demand_bearer,
+};
 
 mod authorize;
 pub use authorize::{

@@ -5,45 +5,85 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::FutureExt as _;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::sync::SemaphorePermit;
-use valv_access::{Authenticator, Challenge, Issuer, authorize};
-use valv_model::{Admission, ClientId, Effect, Error, ErrorCode, Operation, Result};
-use valv_vault::{RequestKey, Service, WriteContext};
+use valv_access::{Authenticator, Challenge, Issuer, demand_bearer};
+use valv_engine::GroupId;
+use valv_geo::apply::ReplicaStatus;
+use valv_geo::{Plan, RegionMap, View};
+use valv_model::{ClientId, Effect, Error, ErrorCode, ObjectType, Operation, Result};
+use valv_peer::{ForwardHead, Forwarder, Homes};
+use valv_vault::{Clock, Service};
 
 use crate::FrontSettings;
 use crate::answer::{Audit, Metrics, Record, Reply, count, count_panic, event_line, finish};
-use crate::authenticate::authenticate;
+use crate::forward::{refuses, strip};
 use crate::limit::{InFlight, VaultRates};
-use crate::perform::open::{self, OpenCall};
-use crate::perform::{Call, Query, body, perform, unknown_vault};
-use crate::resolve::{Asked, Door, resolve, target};
-use crate::route::route;
+use crate::perform::{body, unknown_vault};
+use crate::resolve::{Asked, Door, resolve};
+use crate::route::{Place, needs_body, refused, subject};
+use crate::serve::{Serving, Taken};
 
 /// Reads the root keys' sources again; called before a rotation.
 pub type ReloadRootKeys = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
 /// What a front door stands before.
 pub struct Wiring {
-    /// The vault logic.
-    pub service: Arc<Service>,
-    /// Checks tokens.
-    pub authenticator: Arc<Authenticator>,
-    /// The built-in token service; None: it is switched off.
-    pub issuer: Option<Issuer>,
+    /// What this node can perform itself; None: a gateway.
+    pub here: Option<Here>,
+    /// The other nodes of the deployment; None: there are none.
+    pub far: Option<Far>,
+    /// For the times of audit records.
+    pub clock: Arc<dyn Clock>,
     /// What a 401 tells the client to do.
     pub challenge: Challenge,
     /// Where audit records go.
     pub audit: Audit,
     /// The process's metrics.
     pub metrics: Metrics,
+}
+
+/// A node's own store and what it takes to answer from it.
+pub struct Here {
+    /// The vault logic.
+    pub service: Arc<Service>,
+    /// Checks tokens.
+    pub authenticator: Arc<Authenticator>,
+    /// The built-in token service; None: it is switched off.
+    pub issuer: Option<Issuer>,
     /// Called before the root key is rotated.
     pub reload_root_keys: Option<ReloadRootKeys>,
+    /// How far the store's copies are; None: it holds none.
+    pub replicas: Option<Arc<dyn Replicas>>,
+}
+
+/// How far the copies in this node's store are.
+pub trait Replicas: Send + Sync + 'static {
+    /// The state of the copy of a group; None: no copy of it here.
+    fn status(&self, group: &GroupId) -> Option<ReplicaStatus>;
+}
+
+/// The other nodes, and what is known of them.
+pub struct Far {
+    /// Who holds what.
+    pub regions: Arc<RegionMap>,
+    /// Who is there, as last seen.
+    pub view: Arc<ArcSwap<View>>,
+    /// Sends requests to them.
+    pub forwarder: Arc<dyn Forwarder>,
+    /// Knows the homes of vaults.
+    pub homes: Arc<dyn Homes>,
+    /// When each attempt is made.
+    pub hedge: valv_geo::hedge::Settings,
+    /// The last changes of mode, for `StatusGet`: JSON objects, the newest first.
+    pub history: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
 }
 
 /// Who sent a request, and through which listener.
@@ -57,12 +97,29 @@ pub struct Peer {
     pub identity: Option<ClientId>,
 }
 
+/// A request's head, and what is known of it.
+pub(crate) struct Received<'a> {
+    pub(crate) peer: &'a Peer,
+    pub(crate) head: &'a Parts,
+    pub(crate) asked: &'a Asked,
+    /// A read from a copy must show this commit.
+    pub(crate) minimum_commit: Option<u64>,
+}
+
+/// How a request ended.
+pub(crate) enum Outcome {
+    /// This node answers, and audits.
+    Mine(Reply),
+    /// Another node's answer, which that node has audited.
+    Theirs(Box<Response<Bytes>>),
+}
+
 /// The front door of one node.
 pub struct Front {
-    wiring: Wiring,
+    pub(crate) wiring: Wiring,
     settings: FrontSettings,
-    in_flight: InFlight,
-    rates: VaultRates,
+    pub(crate) in_flight: InFlight,
+    pub(crate) rates: VaultRates,
 }
 
 impl Front {
@@ -71,9 +128,17 @@ impl Front {
     pub fn new(wiring: Wiring, settings: FrontSettings) -> Self {
         let in_flight = InFlight::new(settings.limits.in_flight);
         let rates = VaultRates::new(settings.rates);
-        let (audit, of) = (wiring.audit.clone(), settings.clone());
-        wiring.service.on_key_event(move |event| audit.note(event_line(event, &of)));
+        if let Some(here) = &wiring.here {
+            let (audit, of) = (wiring.audit.clone(), settings.clone());
+            here.service.on_key_event(move |event| audit.note(event_line(event, &of)));
+        }
         Self { wiring, settings, in_flight, rates }
+    }
+
+    /// What this node holds and knows.
+    #[must_use]
+    pub fn wiring(&self) -> &Wiring {
+        &self.wiring
     }
 
     pub(crate) fn settings(&self) -> &FrontSettings {
@@ -98,18 +163,52 @@ impl Front {
     where
         B: Body + Unpin + Send,
     {
-        let (head, mut body) = request.into_parts();
-        let mut record = Record::begin(&head, Instant::now(), self.wiring.service.clock().now_ms());
-        let outcome = self.bounded(peer, &mut record, &head, &mut body).await;
-        let reply = outcome.unwrap_or_else(|error| refuse(&record, &error));
-        body::drain(&head.headers, &mut body, reply.status).await;
+        let (mut head, mut body) = request.into_parts();
+        let minimum_commit = strip(&mut head.headers);
+        self.answer(peer, head, minimum_commit, &mut body, None).await.map(Full::new)
+    }
+
+    /// The same for a request of a client's, or of another door's (`from`).
+    pub(crate) async fn answer<B>(
+        &self,
+        peer: &Peer,
+        head: Parts,
+        minimum_commit: Result<Option<u64>>,
+        body: &mut B,
+        from: Option<&ForwardHead>,
+    ) -> Response<Bytes>
+    where
+        B: Body + Unpin + Send,
+    {
+        let mut record = Record::begin(&head, Instant::now(), self.wiring.clock.now_ms());
+        if let Some(from) = from {
+            record.request_id = from.request_id;
+        }
+        let outcome = self.bounded(peer, &mut record, &head, minimum_commit, body, from).await;
+        let reply = match outcome {
+            Ok(Outcome::Theirs(answer)) => {
+                count(record.operation, answer.status().as_u16(), record.arrived.elapsed());
+                return *answer;
+            }
+            Ok(Outcome::Mine(reply)) => reply,
+            Err(error) => refuse(&record, &error, from.is_some()),
+        };
+        body::drain(&head.headers, body, reply.status).await;
         let reply = self.audited(peer, &record, reply).await;
         count(record.operation, reply.status.as_u16(), record.arrived.elapsed());
         finish(self, peer, &record, reply)
     }
 
     /// The steps.
-    async fn process<B>(&self, peer: &Peer, record: &mut Record, head: &Parts, body: &mut B) -> Result<Reply>
+    async fn process<B>(
+        &self,
+        peer: &Peer,
+        record: &mut Record,
+        head: &Parts,
+        minimum_commit: Result<Option<u64>>,
+        body: &mut B,
+        from: Option<&ForwardHead>,
+    ) -> Result<Outcome>
     where
         B: Body + Unpin + Send,
     {
@@ -117,99 +216,170 @@ impl Front {
         let asked = resolve(&self.settings, peer.door, head)?;
         record.asked(&asked);
         self.check_head(head)?;
-        // route
-        let mode = route();
-        if asked.is_open() || peer.door != Door::Public {
-            return self.process_open(peer, record, head, body, &asked).await;
+        let request = Received { peer, head, asked: &asked, minimum_commit: minimum_commit? };
+        // route; then authenticate, authorize, perform: here or elsewhere
+        match (&self.wiring.far, &self.wiring.here, from) {
+            (Some(far), _, Some(from)) => {
+                let (operation, _) = asked.found()?;
+                let body = self.read_body(operation, head, body, false).await?;
+                self.serve_for(far, &request, from, record, body).await.map(Outcome::Mine)
+            }
+            (Some(far), here, None) if peer.door == Door::Public => {
+                self.serve_or_forward(far, here.as_ref(), &request, record, body).await
+            }
+            (_, Some(here), _) => {
+                let body = Taken::Stream(body);
+                self.serve(here, &request, &Serving::HOME, record, body).await.map(Outcome::Mine)
+            }
+            (_, None, _) => {
+                let body = Taken::Stream(body);
+                self.serve_open(None, &request, &Serving::HOME, record, body).await.map(Outcome::Mine)
+            }
         }
-        let place = self.enter()?;
-        // authenticate
-        let service = &*self.wiring.service;
-        let vault = asked.vault.as_ref();
-        let (sight, caller) = authenticate(service, &self.wiring.authenticator, vault, &head.headers).await?;
-        record.caller(&caller);
-        // authorize
-        let (operation, params) = asked.found()?;
-        let query = Query::parse(head.uri.query().unwrap_or_default())?;
-        record.version(query.version.as_str());
-        if asked.lives_in_vault() && sight.vault.is_none() {
-            return Err(unknown_vault());
-        }
-        let object = asked.object()?;
-        let target = target(sight.vault.as_deref(), operation, object.as_ref());
-        let permit = authorize(caller, operation, target, &sight.registry)?;
-        mode.allow(operation)?;
-        if let Some(vault) = vault {
-            self.rates.count(vault, operation, object.as_ref())?;
-        }
-        // perform
-        let (_place, body) = self.read(Some(place), operation, head, body).await?;
-        let principal = permit.caller().principal().as_str().to_owned();
-        let context = WriteContext {
-            request: request_key(&principal, operation, &asked, head, &body),
-            caller: principal,
-            deadline: record.arrived + self.settings.limits.write,
-        };
-        if operation.spec().effect == Effect::Write {
-            record.writes();
-        }
-        let call = Call {
-            service,
-            settings: &self.settings,
-            rates: &self.rates,
-            reload_root_keys: self.wiring.reload_root_keys.as_ref(),
-            permit: &permit,
-            vault: sight.vault.as_ref(),
-            authority: &asked.authority,
-            params,
-            object: object.as_ref(),
-            query: &query,
-            body: &body,
-            context: &context,
-        };
-        perform(&call).await
     }
 
-    /// The steps of what is for everybody: the token service, health.
-    async fn process_open<B>(
+    /// In a deployment of several nodes: decides who answers, and goes on to the next where that one does not.
+    async fn serve_or_forward<B>(
+        &self,
+        far: &Far,
+        here: Option<&Here>,
+        request: &Received<'_>,
+        record: &mut Record,
+        body: &mut B,
+    ) -> Result<Outcome>
+    where
+        B: Body + Unpin + Send,
+    {
+        let (asked, head) = (request.asked, request.head);
+        if !asked.is_open() {
+            // Nothing is read, sent or looked up for somebody without a token.
+            demand_bearer(head.headers.get(AUTHORIZATION).and_then(|token| token.to_str().ok()))?;
+        }
+        let place = self.enter()?;
+        let operation = asked.operation();
+        let mut body = Taken::Stream(body);
+        if let Some(operation) = operation.filter(|operation| needs_body(*operation)) {
+            self.make_whole(operation, head, &mut body).await?;
+        }
+        let Some(subject) = subject(asked, body.bytes()) else {
+            let serving = Serving { placed: true, ..Serving::HOME };
+            return match here {
+                Some(here) => self.serve(here, request, &serving, record, body).await.map(Outcome::Mine),
+                None => Err(asked.found().err().unwrap_or_else(unknown_vault)),
+            };
+        };
+        let (operation, _) = asked.found()?;
+        let effect = operation.spec().effect;
+        let schedule = far.schedule(operation, self.settings.limits.write);
+        let until = record.arrived + if effect == Effect::Write { schedule.send } else { schedule.deadline };
+        let Some(places) = far.places(&subject, until).await? else { return Err(unknown_vault()) };
+        let mut outcome = Err(unknown_vault());
+        for place in &places {
+            outcome = self.serve_or_forward_at(far, here, place, request, record, operation, &mut body).await;
+            if !is_unknown(&outcome) {
+                break;
+            }
+        }
+        drop(place);
+        let changed = operation.spec().object == ObjectType::Vault && effect == Effect::Write;
+        if let Some(vault) = &asked.vault
+            && (changed || is_unknown(&outcome) || is_misdirected(&outcome))
+        {
+            far.homes.forget(vault);
+        }
+        // That a node cannot take a part is between nodes: to the client nobody answered.
+        outcome.map_err(|error| match error.code {
+            ErrorCode::Misdirected => crate::route::nobody(operation),
+            _ => error,
+        })
+    }
+
+    /// The same at one of the places where the answer may be.
+    #[allow(clippy::too_many_arguments, reason = "one call; a struct would only name them again")]
+    async fn serve_or_forward_at<B>(
+        &self,
+        far: &Far,
+        here: Option<&Here>,
+        place: &Place,
+        request: &Received<'_>,
+        record: &mut Record,
+        operation: Operation,
+        body: &mut Taken<'_, B>,
+    ) -> Result<Outcome>
+    where
+        B: Body + Unpin + Send,
+    {
+        let effect = operation.spec().effect;
+        let mut plan = far.plan(place, effect, false);
+        if let (Plan::Serve | Plan::ServeReadOnly, Some(here)) = (&plan, here) {
+            let mode = if plan == Plan::Serve {
+                crate::route::Mode::Serve
+            } else {
+                crate::route::Mode::ServeReadOnly
+            };
+            let serving = Serving { mode, from: None, group: Some(&place.group), placed: true };
+            if effect == Effect::Write {
+                // Whoever is home is the only one who may do it: nothing to turn to.
+                return self.serve(here, request, &serving, record, body.again()).await.map(Outcome::Mine);
+            }
+            self.make_whole(operation, request.head, body).await?;
+            let served = self.serve(here, request, &serving, record, body.again());
+            let served = tokio::time::timeout(far.hedge.replica, served).await;
+            plan = far.plan(place, effect, true);
+            match served {
+                Ok(Err(error)) if refuses(&error, effect) && matches!(plan, Plan::Forward(_)) => {
+                    tracing::info!(request = %record.request_id, %error, "this node cannot answer; others are asked");
+                }
+                Ok(served) => return served.map(Outcome::Mine),
+                Err(_) => {}
+            }
+        }
+        let forward = match plan {
+            Plan::Forward(forward) => forward,
+            Plan::Refuse(refusal) => return Err(refused(refusal, operation)),
+            Plan::Serve | Plan::ServeReadOnly => return Err(crate::route::nobody(operation)),
+        };
+        let is_empty = body.is_empty();
+        self.make_whole(operation, request.head, body).await?;
+        // The schedule's time begins with the request, and with its body where that came later.
+        let arrived = if is_empty { record.arrived } else { Instant::now() };
+        self.forward(far, request, record, (place, &forward), operation, (body.bytes(), arrived)).await
+    }
+
+    /// Reads the body at the door, if that has not been done.
+    async fn make_whole<B>(&self, operation: Operation, head: &Parts, body: &mut Taken<'_, B>) -> Result<()>
+    where
+        B: Body + Unpin + Send,
+    {
+        if let Taken::Stream(stream) = body {
+            let read = if stream.is_end_stream() {
+                Bytes::new()
+            } else {
+                self.read_body(operation, head, stream, true).await?
+            };
+            *body = Taken::Whole(read);
+        }
+        Ok(())
+    }
+
+    /// Runs the steps within the request's deadline; a panic, which must not happen, ends this request only.
+    async fn bounded<B>(
         &self,
         peer: &Peer,
         record: &mut Record,
         head: &Parts,
+        minimum_commit: Result<Option<u64>>,
         body: &mut B,
-        asked: &Asked,
-    ) -> Result<Reply>
+        from: Option<&ForwardHead>,
+    ) -> Result<Outcome>
     where
         B: Body + Unpin + Send,
     {
-        let (operation, params) = asked.found()?;
-        // Health is answered under overload, too.
-        let place = if peer.door == Door::Health { None } else { Some(self.enter()?) };
-        let (_place, body) = self.read(place, operation, head, body).await?;
-        let call = OpenCall {
-            service: &self.wiring.service,
-            issuer: self.wiring.issuer.as_ref(),
-            identity: peer.identity.as_ref(),
-            metrics: &self.wiring.metrics,
-            operation,
-            params,
-            head,
-            body: &body,
-        };
-        let (reply, client) = open::perform(&call).await?;
-        if let Some(client) = client {
-            record.client(&client);
-        }
-        Ok(reply)
-    }
-
-    /// Runs the steps within the request's deadline; a panic, which must not happen, ends this request only.
-    async fn bounded<B>(&self, peer: &Peer, record: &mut Record, head: &Parts, body: &mut B) -> Result<Reply>
-    where
-        B: Body + Unpin + Send,
-    {
-        let steps = AssertUnwindSafe(Box::pin(self.process(peer, record, head, body))).catch_unwind();
-        match tokio::time::timeout(self.settings.limits.request, steps).await {
+        let within = from.map_or(self.settings.limits.request, |from| {
+            self.settings.limits.request.min(std::time::Duration::from_millis(from.deadline_ms.into()))
+        });
+        let steps = Box::pin(self.process(peer, record, head, minimum_commit, body, from));
+        match tokio::time::timeout(within, AssertUnwindSafe(steps).catch_unwind()).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => {
                 count_panic();
@@ -226,7 +396,7 @@ impl Front {
     }
 
     /// The one place where a place among the requests in flight is given out; nothing is done that could not be audited.
-    fn enter(&self) -> Result<SemaphorePermit<'_>> {
+    pub(crate) fn enter(&self) -> Result<SemaphorePermit<'_>> {
         if !self.wiring.audit.is_ready() {
             return Err(Error::unavailable(
                 "The audit log cannot be written, and it is required. Nothing was changed.",
@@ -252,39 +422,10 @@ impl Front {
         Ok(())
     }
 
-    /// Reads the body. Meanwhile the request's place, if it has one, is free for others.
-    async fn read<'a, B>(
-        &'a self,
-        place: Option<SemaphorePermit<'a>>,
-        operation: Operation,
-        head: &Parts,
-        body: &mut B,
-    ) -> Result<(Option<SemaphorePermit<'a>>, zeroize::Zeroizing<Vec<u8>>)>
-    where
-        B: Body + Unpin + Send,
-    {
-        if body.is_end_stream() {
-            return Ok((place, zeroize::Zeroizing::default()));
-        }
-        let limits = &self.settings.limits;
-        let is_open = operation.spec().admission == Admission::Anyone;
-        let max = match operation {
-            Operation::SecretRestore | Operation::KeyRestore => limits.restore_bytes,
-            _ if is_open => limits.open_bytes.min(limits.body_bytes),
-            _ => limits.body_bytes,
-        };
-        let had_place = place.is_some();
-        drop(place);
-        let waiting = self.in_flight.wait_for_body(is_open)?;
-        let read = body::read(&head.headers, body, max, limits.body_read).await?;
-        drop(waiting);
-        let place = if had_place { Some(self.enter()?) } else { None };
-        Ok((place, read))
-    }
-
     /// The one wrapper that no outcome escapes.
     async fn audited(&self, peer: &Peer, record: &Record, reply: Reply) -> Reply {
-        if !record.is_audited() {
+        // That a node could not take a part is no outcome: another one's answer is.
+        if !record.is_audited() || reply.status == http::StatusCode::MISDIRECTED_REQUEST {
             return reply;
         }
         let line = record.line(&self.settings, peer, &reply);
@@ -303,43 +444,32 @@ impl Front {
     }
 }
 
-fn refuse(record: &Record, error: &Error) -> Reply {
+/// Does the place that was asked know nothing of it?
+fn is_unknown(outcome: &Result<Outcome>) -> bool {
+    match outcome {
+        Ok(Outcome::Theirs(answer)) => {
+            let code = answer.headers().get("x-ms-error-code").map(http::HeaderValue::as_bytes);
+            code.is_some_and(|code| code == b"NotFound" || code == b"VaultNotFound")
+        }
+        Ok(Outcome::Mine(_)) => false,
+        Err(error) => matches!(error.code, ErrorCode::NotFound | ErrorCode::VaultNotFound),
+    }
+}
+
+fn is_misdirected(outcome: &Result<Outcome>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.code == ErrorCode::Misdirected)
+}
+
+fn refuse(record: &Record, error: &Error, is_forwarded: bool) -> Reply {
     if let Some(detail) = &error.detail {
         let (request, operation) = (record.request_id, record.operation.map_or("unknown", Operation::name));
         match error.code {
             ErrorCode::InternalError => tracing::error!(%request, operation, detail, "internal error"),
+            ErrorCode::Misdirected if is_forwarded => {
+                tracing::debug!(%request, operation, detail, "another node asked for a part that this one cannot take");
+            }
             code => tracing::info!(%request, operation, ?code, detail, "refused"),
         }
     }
     Reply::refuse(error)
-}
-
-/// What makes a retry a retry. One id may come with many different requests, so all that tells them apart
-/// goes in, each part with its length.
-fn request_key(
-    caller: &str,
-    operation: Operation,
-    asked: &Asked,
-    head: &Parts,
-    body: &[u8],
-) -> Option<RequestKey> {
-    if operation.spec().effect == Effect::Read {
-        return None;
-    }
-    let id = head.headers.get("x-ms-client-request-id").filter(|id| !id.is_empty())?;
-    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    let vault = asked.vault.as_ref().map_or("", |v| v.as_str());
-    let path = crate::resolve::path_key(head.uri.path());
-    for part in [
-        caller.as_bytes(),
-        operation.name().as_bytes(),
-        vault.as_bytes(),
-        path.as_bytes(),
-        body,
-        id.as_bytes(),
-    ] {
-        digest.update(&(part.len() as u64).to_be_bytes());
-        digest.update(part);
-    }
-    digest.finish().as_ref().try_into().ok().map(RequestKey)
 }

@@ -12,7 +12,7 @@ mod settings;
 pub use settings::{FrontSettings, Limits, Rates};
 
 mod front;
-pub use front::{Front, Peer, ReloadRootKeys, Wiring};
+pub use front::{Far, Front, Here, Peer, ReloadRootKeys, Replicas, Wiring};
 
 pub mod listen;
 
@@ -21,6 +21,10 @@ pub use resolve::Door;
 
 mod route;
 pub use route::Mode;
+
+mod serve;
+
+mod forward;
 
 mod authenticate;
 mod limit;

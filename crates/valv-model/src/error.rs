@@ -41,6 +41,10 @@ pub enum ErrorCode {
     PayloadTooLarge,
     /// The header block is larger than the limit.
     HeadersTooLarge,
+    /// Another node asked this one for a part that it cannot take; clients never see it.
+    Misdirected,
+    /// Nobody answered a read in time; nothing was changed.
+    GatewayTimeout,
     /// The service cannot do this now; nothing was changed.
     ServiceUnavailable,
     /// The engine took the write and did not say in time whether it happened.

@@ -42,6 +42,9 @@ pub struct ForwardHead {
     pub authority: String,
     /// The `x-ms-request-id` of the answer.
     pub request_id: Uuid,
+    /// A read from a copy must show this commit of the vault, or a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_commit: Option<u64>,
     /// The doors that the request passed, for logs.
     #[serde(default)]
     pub doors: Vec<String>,
@@ -123,6 +126,7 @@ mod tests {
             client: "127.0.0.1:5000".parse().unwrap(),
             authority: "dev.vault.localhost:8443".into(),
             request_id: Uuid::from_u128(2),
+            minimum_commit: None,
             doors: vec!["gateway".into()],
         }
     }

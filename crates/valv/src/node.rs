@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use valv_access::{Authenticator, AuthenticatorSettings, Challenge, Issuer, IssuerSettings};
 use valv_engine_embedded::{EmbeddedEngine, Settings};
 use valv_front::listen::{Certificates, Entrance, serve};
-use valv_front::{Audit, AuditFile, Front, FrontSettings, Limits, Metrics, Rates, Wiring};
+use valv_front::{Audit, AuditFile, Front, FrontSettings, Here, Limits, Metrics, Rates, Wiring};
 use valv_model::{Error, RegionName};
 use valv_sealing::{Barrier, Keyring, RootKeys};
 use valv_vault::{Clock, Service, ServiceSettings, SystemClock};
@@ -63,7 +63,7 @@ impl Node {
             ..ServiceSettings::defaults(region, &config.tenant)
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let service = Arc::new(Service::open(barrier, clock, settings).await?);
+        let service = Arc::new(Service::open(barrier, Arc::clone(&clock), settings).await?);
         let issuer = config.built_in_issuer.then(|| {
             Issuer::new(IssuerSettings {
                 tenant: config.tenant.clone(),
@@ -80,17 +80,23 @@ impl Node {
             cache_dir: store.path.with_extension("issuers"),
             skew_s: config.clock_skew_s,
         })?);
-        let wiring = Wiring {
+        let here = Here {
             service: Arc::clone(&service),
             authenticator: Arc::clone(&authenticator),
             issuer,
+            reload_root_keys: Some(reload_root_keys(Arc::clone(&config), keyring)),
+            replicas: None,
+        };
+        let wiring = Wiring {
+            here: Some(here),
+            far: None,
+            clock,
             challenge: Challenge {
                 authorization: format!("{}/{}", config.authority, config.tenant),
                 resource: config.resource(),
             },
             audit: audit(&config)?,
             metrics: Metrics::install()?,
-            reload_root_keys: Some(reload_root_keys(Arc::clone(&config), keyring)),
         };
         let front = Arc::new(Front::new(
             wiring,

@@ -7,6 +7,11 @@ use super::refuse;
 /// The longest header that is looked at, in bytes.
 const HEADER_MAX: usize = 16 * 1024;
 
+/// Refuses a request that brings no Bearer token, as far as that can be told without checking it: 401.
+pub fn demand_bearer(header: Option<&str>) -> Result<()> {
+    bearer(header).map(drop)
+}
+
 /// The token of a Bearer header. Nothing of the header is repeated in an error.
 pub(crate) fn bearer(header: Option<&str>) -> Result<&str> {
     let missing = || refuse("AKV10000", "Request is missing a Bearer or PoP token.");

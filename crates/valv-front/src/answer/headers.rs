@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
-use http_body_util::Full;
 
 use super::{Record, Reply};
 use crate::{Front, Peer};
@@ -16,11 +15,14 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-reque
 const REGION: HeaderName = HeaderName::from_static("x-ms-keyvault-region");
 const VERSION: HeaderName = HeaderName::from_static("x-ms-keyvault-service-version");
 const NETWORK: HeaderName = HeaderName::from_static("x-ms-keyvault-network-info");
+const MODE: HeaderName = HeaderName::from_static("x-valv-mode");
+const LAG: HeaderName = HeaderName::from_static("x-valv-replica-lag-ms");
+const COMMIT: HeaderName = HeaderName::from_static("x-valv-last-commit");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 
 /// The answer as it goes out.
-pub(crate) fn finish(front: &Front, peer: &Peer, record: &Record, reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(reply.body));
+pub(crate) fn finish(front: &Front, peer: &Peer, record: &Record, reply: Reply) -> Response<Bytes> {
+    let mut response = Response::new(reply.body);
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
     headers.reserve(20);
@@ -47,6 +49,15 @@ pub(crate) fn finish(front: &Front, peer: &Peer, record: &Record, reply: Reply) 
     text(REQUEST_ID, &record.request_id.to_string());
     if let Some(id) = &record.client_request_id {
         text(CLIENT_REQUEST_ID, id);
+    }
+    if record.seen.read_only {
+        text(MODE, "read-only");
+        if let Some(lag) = record.seen.lag {
+            text(LAG, &lag.as_millis().to_string());
+        }
+    }
+    if let Some(commit) = record.seen.commit {
+        text(COMMIT, &commit.to_string());
     }
     if let Some(refusal) = &reply.refusal {
         if let Some(code) = refusal.code {

@@ -14,7 +14,7 @@ pub use meters::Metrics;
 pub(crate) use meters::{count, count_panic};
 
 mod record;
-pub(crate) use record::Record;
+pub(crate) use record::{Record, Seen};
 
 mod reply;
 pub(crate) use reply::{Refusal, Reply};

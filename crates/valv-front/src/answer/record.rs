@@ -1,7 +1,7 @@
 //! What is known of a request while it is worked on; in the end its line of the audit log.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::resolve::Asked;
 use crate::{FrontSettings, Peer};
 
 /// One request, as audit, metrics and headers see it. Holds no token, no body, no query.
+#[derive(Clone)]
 pub(crate) struct Record {
     pub(crate) arrived: Instant,
     pub(crate) time_ms: i64,
@@ -31,6 +32,19 @@ pub(crate) struct Record {
     version: Option<&'static str>,
     caller: Claim,
     wrote: bool,
+    /// What the answer says of the state that it shows.
+    pub(crate) seen: Seen,
+}
+
+/// What an answer says of the state that it shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// The number of the vault's last commit.
+    pub(crate) commit: Option<u64>,
+    /// It is a copy's.
+    pub(crate) read_only: bool,
+    /// How old the copy is, where that is known.
+    pub(crate) lag: Option<Duration>,
 }
 
 impl Record {
@@ -54,6 +68,7 @@ impl Record {
             version: None,
             caller: Claim::default(),
             wrote: false,
+            seen: Seen::default(),
         }
     }
 
@@ -169,7 +184,7 @@ struct Identity<'a> {
     claim: &'a Claim,
 }
 
-#[derive(Serialize, Default)]
+#[derive(Clone, Serialize, Default)]
 struct Claim {
     #[serde(
         rename = "http://schemas.microsoft.com/identity/claims/objectidentifier",

@@ -116,10 +116,12 @@ fn status(code: ErrorCode) -> (u16, &'static str) {
         ErrorCode::RequestTimeout => (408, "RequestTimeout"),
         ErrorCode::Conflict => (409, "Conflict"),
         ErrorCode::PayloadTooLarge => (413, "PayloadTooLarge"),
+        ErrorCode::Misdirected => (421, "MisdirectedRequest"),
         ErrorCode::Throttled => (429, "Throttled"),
         ErrorCode::HeadersTooLarge => (431, "HeadersTooLarge"),
         ErrorCode::InternalError => (500, "InternalError"),
         ErrorCode::ServiceUnavailable => (503, "ServiceUnavailable"),
+        ErrorCode::GatewayTimeout => (504, "GatewayTimeout"),
         ErrorCode::UnknownOutcome => (504, "UnknownOutcome"),
         ErrorCode::InsufficientStorage => (507, "InsufficientStorage"),
     }

@@ -10,7 +10,7 @@ use valv_vault::{Service, WriteContext};
 use crate::answer::Reply;
 use crate::limit::VaultRates;
 use crate::resolve::{Authority, Params};
-use crate::{FrontSettings, ReloadRootKeys};
+use crate::{Far, FrontSettings, ReloadRootKeys, Replicas};
 
 pub(crate) mod body;
 mod common;
@@ -31,6 +31,8 @@ pub(crate) struct Call<'a> {
     pub(crate) settings: &'a FrontSettings,
     pub(crate) rates: &'a VaultRates,
     pub(crate) reload_root_keys: Option<&'a ReloadRootKeys>,
+    pub(crate) far: Option<&'a Far>,
+    pub(crate) replicas: Option<&'a dyn Replicas>,
     pub(crate) permit: &'a Permit,
     pub(crate) vault: Option<&'a Arc<Vault>>,
     pub(crate) authority: &'a Authority,

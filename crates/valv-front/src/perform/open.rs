@@ -1,18 +1,25 @@
 //! Operations for everybody: the token service, which checks its own credentials, and health.
 
+use std::sync::Arc;
+
 use http::request::Parts;
 use valv_access::{Issuer, TokenError, TokenGrant};
-use valv_model::{ClientId, Error, ErrorCode, Operation, Result};
+use valv_geo::{RegionHealth, Standing, View};
+use valv_model::{ClientId, Error, ErrorCode, Operation, Result, UnixSeconds};
 use valv_vault::Service;
 
 use super::misplaced;
+use crate::Far;
 use crate::answer::{Metrics, Refusal, Reply};
 use crate::resolve::Params;
+use crate::route::misdirected;
 
 /// A request that needs no permit.
 pub(crate) struct OpenCall<'a> {
-    pub(crate) service: &'a Service,
+    pub(crate) service: Option<&'a Service>,
     pub(crate) issuer: Option<&'a Issuer>,
+    pub(crate) far: Option<&'a Far>,
+    pub(crate) now: UnixSeconds,
     pub(crate) identity: Option<&'a ClientId>,
     pub(crate) metrics: &'a Metrics,
     pub(crate) operation: Operation,
@@ -24,19 +31,19 @@ pub(crate) struct OpenCall<'a> {
 /// Does what was asked. Also answers for whom, for the audit record.
 pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<ClientId>)> {
     let query = call.head.uri.query().unwrap_or_default();
-    let (service, now, tenant) = (call.service, call.service.clock().now(), call.params.get("tenant"));
+    let (now, tenant) = (call.now, call.params.get("tenant"));
     let header = |name: &str| call.head.headers.get(name).and_then(|v| v.to_str().ok());
     Ok(match call.operation {
         Operation::TokenIssue => {
-            let registry = service.look(None).await?.registry;
+            let registry = service(call)?.look(None).await?.registry;
             granted(issuer(call)?.token(tenant, call.body, header("authorization"), &registry, now).await)
         }
         Operation::AppServiceToken => {
-            let (issuer, registry) = (issuer(call)?, service.look(None).await?.registry);
+            let (issuer, registry) = (issuer(call)?, service(call)?.look(None).await?.registry);
             granted(issuer.app_service_token(query, header("x-identity-header"), &registry, now).await)
         }
         Operation::ManagedIdentityToken => {
-            let (issuer, registry) = (issuer(call)?, service.look(None).await?.registry);
+            let (issuer, registry) = (issuer(call)?, service(call)?.look(None).await?.registry);
             let identity = call.identity.ok_or_else(no_such_path)?;
             granted(issuer.managed_identity_token(query, header("metadata"), identity, &registry, now).await)
         }
@@ -48,7 +55,7 @@ pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<Client
             None,
         ),
         Operation::JwksGet => {
-            let registry = service.look(None).await?.registry;
+            let registry = service(call)?.look(None).await?.registry;
             (Reply::json(200, &issuer(call)?.jwks(&registry), 1024), None)
         }
         Operation::InstanceDiscoveryGet => {
@@ -56,7 +63,7 @@ pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<Client
         }
         Operation::HealthGet => (Reply::new(200, TEXT, "live\n".into()), None),
         Operation::ReadyGet => {
-            service.ready().await?;
+            ready(call).await?;
             (Reply::new(200, TEXT, "ready\n".into()), None)
         }
         Operation::MetricsGet => (Reply::new(200, PROMETHEUS, call.metrics.render().into()), None),
@@ -64,9 +71,36 @@ pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<Client
     })
 }
 
+/// Can this node do its work? A node of a region: its engine answers a read, and it may speak for its vaults. A gateway:
+/// some region is there.
+async fn ready(call: &OpenCall<'_>) -> Result<()> {
+    let view = call.far.map(|far| far.view.load_full());
+    if let Some(service) = call.service {
+        service.ready().await?;
+        let standing = view.as_ref().and_then(|view| view.here.as_ref()).map(|here| &here.standing);
+        return match standing {
+            None | Some(Standing::Good) => Ok(()),
+            Some(Standing::Checking) => {
+                Err(Error::unavailable("This node compares its store with its pair's copy and serves after that."))
+            }
+            Some(Standing::Masked(reason)) => {
+                Err(Error::unavailable("This region's store is older than its pair's copy, or another one: its pair answers reads. See valv status.")
+                    .detail(reason.to_string()))
+            }
+        };
+    }
+    let is_there =
+        |view: Arc<View>| view.regions.iter().any(|region| region.health == RegionHealth::Available);
+    if view.is_some_and(is_there) { Ok(()) } else { Err(Error::unavailable("No region is there.")) }
+}
+
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The text format of Prometheus.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+fn service<'a>(call: &OpenCall<'a>) -> Result<&'a Service> {
+    call.service.ok_or_else(|| misdirected("a gateway holds nothing"))
+}
 
 fn issuer<'a>(call: &OpenCall<'a>) -> Result<&'a Issuer> {
     call.issuer.ok_or_else(no_such_path)

@@ -58,6 +58,11 @@ impl Asked {
         self.operation().is_some_and(|o| o.spec().admission == Admission::Anyone)
     }
 
+    /// May whoever holds the system group answer, home or not? The answer says nothing of a vault then.
+    pub(crate) fn is_anywhere(&self) -> bool {
+        self.operation().is_some_and(|o| o.spec().object == ObjectType::Token || o == Operation::StatusGet)
+    }
+
     /// Is it about something inside a vault?
     pub(crate) fn lives_in_vault(&self) -> bool {
         self.operation().is_some_and(|o| in_vault(o.spec().object))

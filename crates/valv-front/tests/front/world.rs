@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use valv_access::{Authenticator, AuthenticatorSettings, Challenge, Issuer, IssuerSettings};
 use valv_engine::{Epoch, GroupId, GroupMeta};
 use valv_engine_embedded::{EmbeddedEngine, Settings};
-use valv_front::{Audit, Door, Front, FrontSettings, Limits, Metrics, Peer, Wiring};
+use valv_front::{Audit, Door, Front, FrontSettings, Here, Limits, Metrics, Peer, Wiring};
 use valv_model::{RegionName, TenantId, VaultName};
 use valv_sealing::{Barrier, Keyring, RootKeySource, RootKeys};
 use valv_vault::{Clock, Service, ServiceSettings, SystemClock};
@@ -138,17 +138,23 @@ impl World {
             skew_s: 60,
         });
         let audit = Sink::default();
-        let wiring = Wiring {
+        let here = Here {
             service: Arc::clone(&service),
             authenticator: Arc::new(authenticator.unwrap()),
             issuer: Some(issuer),
+            reload_root_keys: None,
+            replicas: None,
+        };
+        let wiring = Wiring {
+            here: Some(here),
+            far: None,
+            clock: Arc::new(SystemClock),
             challenge: Challenge {
                 authorization: format!("{AUTHORITY}/{TENANT}"),
                 resource: RESOURCE.into(),
             },
             audit: Audit::to(audit.clone(), audit_required).unwrap(),
             metrics: Metrics::install().unwrap(),
-            reload_root_keys: None,
         };
         let front = Arc::new(Front::new(wiring, settings));
         let mut world =

@@ -309,6 +309,7 @@ pub fn head() -> ForwardHead {
         client: "192.0.2.1:5000".parse().unwrap(),
         authority: "dev.vault.localhost:8443".into(),
         request_id: Uuid::from_u128(2),
+        minimum_commit: None,
         doors: vec!["gateway".into()],
     }
 }
