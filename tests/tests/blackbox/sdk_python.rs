@@ -19,7 +19,9 @@ fn python_sdk() {
 async fn python_sdk_keys() {
     let dev = Dev::start();
     let plant = plant();
-    clients::python(&dev, "check_keys.py", &[("VALV_PLANT", &plant)]);
+    for program in ["check_keys.py", "check_keys_async.py"] {
+        clients::python(&dev, program, &[("VALV_PLANT", &plant)]);
+    }
     let (keeper, crypto) = crypto_vault(&dev.api().await).await;
     let pairs = [keeper.pair(), crypto.pair()];
     let variables = [("VALV_PLANT", plant.as_str()), ("VALV_KEEPER", &pairs[0]), ("VALV_CRYPTO", &pairs[1])];
