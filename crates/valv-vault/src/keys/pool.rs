@@ -27,11 +27,11 @@ pub struct PoolSettings {
 }
 
 impl Default for PoolSettings {
-    /// One thread a core. 256 short jobs for each: a quarter of a second of RSA-2048 signatures. Eight long jobs
-    /// for each long one that runs: some seconds of RSA generation.
+    /// One thread a core. 256 short jobs may wait (a fifth of a second of RSA-2048 signatures on one core), fewer than
+    /// a node works on requests, so that others find room; and eight long jobs for each that runs (some seconds).
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self { threads, short_waiting: 256 * threads, long_waiting: 8 * long_threads(threads) }
+        Self { threads, short_waiting: 256, long_waiting: 8 * long_threads(threads) }
     }
 }
 
