@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use valv_model::{ErrorCode, InnerCode};
 use zeroize::Zeroizing;
 
+use super::super::rotation::SetPolicy;
 use super::super::*;
 use super::bench::{Keys, all, ec, enabled, name, of, symmetric};
 use crate::objects::bench::{context, keyring, run};
 use crate::objects::limits::{MAX_BACKUP_CHARS, MAX_BACKUP_VERSIONS};
+use crate::objects::records::Object;
 use crate::objects::{Tidied, backup, restore};
 use crate::secrets::{Secret, open_any as open_secret};
 
@@ -172,12 +174,13 @@ fn a_secrets_backup_is_refused_as_a_keys_and_the_reverse() {
     keys.create(&n, ec()).unwrap();
     let key = keys.backup(&n).unwrap();
     // The sealed part of each under the other's beginning too: what it is bound to decides, not what it says.
-    let key_as_secret = backup::wrap::<Secret>(&backup::unwrap::<Key>(&key).unwrap());
-    let vault = Keys::new();
-    let inside = Zeroizing::new(br#"{"v":1,"id":"0","name":"a","versions":[]}"#.to_vec());
+    let sealed_key = backup::unwrap::<Key>(&key).unwrap();
+    let key_as_secret = backup::wrap::<Secret>(&sealed_key);
+    // Even a key's inside: sealed as a secret's it is none of a key.
+    let inside = keyring().open_backup("key", &sealed_key).unwrap();
     let sealed = keyring().seal_backup("secret", &inside).unwrap();
-    let secret = backup::wrap::<Secret>(&sealed);
-    let secret_as_key = backup::wrap::<Key>(&sealed);
+    let (secret, secret_as_key) = (backup::wrap::<Secret>(&sealed), backup::wrap::<Key>(&sealed));
+    let vault = Keys::new();
     for blob in [&key, &key_as_secret] {
         let error = run(restore::restore::<Secret>(&vault.bench, &context(None), blob)).err().unwrap();
         assert_eq!(error.code, ErrorCode::MalformedBackup);
@@ -189,6 +192,31 @@ fn a_secrets_backup_is_refused_as_a_keys_and_the_reverse() {
     }
     assert!(vault.paths().is_empty());
     vault.restore(&key).unwrap();
+}
+
+#[test]
+fn a_backup_holds_the_rotation_policy_and_a_new_version_keeps_it() {
+    let (keys, n) = (Keys::new(), name("a"));
+    keys.create(&n, ec()).unwrap();
+    let policy = SetPolicy {
+        policy: RotationPolicy { lifetime_actions: Vec::new(), expiry_time: Some("P90D".into()) },
+        created: UnixSeconds(1),
+        updated: UnixSeconds(2),
+    };
+    let mut record = Object::<Key>::decode(&keys.records.lock().unwrap()["keys/A"]).unwrap();
+    record.own.rotation.policy = Some(policy.clone());
+    keys.records.lock().unwrap().insert("keys/A".into(), record.encode().unwrap());
+    keys.create(&n, ec()).unwrap();
+    keys.update(&n, None, enabled(true)).unwrap();
+    let blob = keys.backup(&n).unwrap();
+    keys.delete(&n).unwrap();
+    keys.recover(&n).unwrap();
+    let elsewhere = Keys::new();
+    elsewhere.restore(&blob).unwrap();
+    for keys in [&keys, &elsewhere] {
+        let record = Object::<Key>::decode(&keys.records.lock().unwrap()["keys/A"]).unwrap();
+        assert_eq!(record.own.rotation.policy.as_ref(), Some(&policy));
+    }
 }
 
 #[test]
