@@ -112,6 +112,17 @@ async fn f36_no_changed_byte_and_no_moved_record_is_ever_used() {
             world.engine.put(place.clone(), records[&place].clone());
         }
     }
+    // All of b moved to a's name: whole and consistent, and still not a.
+    let records = world.engine.records();
+    for path in ["keys/", "keyversions/"] {
+        let places = stored(&world, &vault, path);
+        let moved = String::from_utf8(places[1].to_vec()).unwrap().replace("/B", "/A");
+        world.engine.put(moved.into(), records[&places[1]].clone());
+    }
+    refused("a").await;
+    let shown = records::get(&live(&world, &vault), &key("a"), None).await;
+    assert_eq!(shown.err().map(|error| error.code), Some(ErrorCode::InternalError));
+    open(&world, &vault, &key("b")).await.unwrap();
 }
 
 #[tokio::test]
