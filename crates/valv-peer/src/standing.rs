@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use futures::future::join_all;
 use tokio::time::Instant;
 use valv_engine::{Engine, GroupId};
-use valv_geo::apply::Copied;
+use valv_geo::apply::{Copied, rebuilding};
 use valv_geo::ship::{continues, own_heads};
 use valv_geo::standing::{Copy, Own, decide};
 use valv_geo::{PeerId, RegionMap, Standing, standing};
@@ -164,6 +164,12 @@ impl HomeStanding {
             Ok(heads) => heads,
             Err(error) => return tracing::warn!(%group, %error, "the standing cannot be found out"),
         };
+        // Half a store, however new, is not the home's: whoever fills it goes on, or empties it.
+        if rebuilding(&*self.engine, group).await.unwrap_or(true) {
+            tracing::warn!(%group, "this store is being rebuilt from the replica, and is not served before that is done");
+            known.standing = Standing::Checking;
+            return;
+        }
         let own = Own { group, lineage: self.engine.lineage(), heads: &heads };
         let theirs: BTreeMap<VaultId, Head>;
         let copy = match &answer {

@@ -1,7 +1,6 @@
 //! Nodes that are gone, frozen, or die in the middle: what was provably not sent is told from what may have been.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_rustls::server::TlsStream;
 use valv_peer::{Forwarder as _, SendError};
 
-use crate::world::{Ca, Counting, Scripted, Server, get, head, peer, peers, settings, soon, until};
+use crate::world::{Ca, Counting, Scripted, Server, get, head, nobody, peer, peers, settings, soon, until};
 
 /// A listener that gives each connection, its handshake done, to `serve`.
 async fn raw<F>(ca: &Ca, serve: impl Fn(TlsStream<TcpStream>) -> F + Send + 'static) -> valv_geo::PeerId
@@ -37,15 +36,11 @@ where
     peer("eastus", address)
 }
 
-async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
-}
-
 #[tokio::test]
 async fn f28_nothing_is_sent_to_a_node_that_is_not_there_and_it_is_found_again_when_it_is() {
     let ca = Ca::new();
     let (east, gateway) = (ca.region("eastus"), ca.gateway());
-    let address = free_address().await;
+    let address = nobody().await;
     let node = peer("eastus", address);
     let peers = peers(&gateway, &[&node]);
     let begun = Instant::now();

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use valv_engine::{Epoch, GroupId, Lineage};
@@ -157,20 +159,26 @@ impl Forwarded for Scripted {
     }
 }
 
-/// A node that knows of one vault.
-pub struct Simple(pub RegionName);
+/// A node that says what the test wants.
+pub struct Fake {
+    pub region: RegionName,
+    pub probe: Mutex<Probe>,
+    pub holding: Mutex<Holding>,
+    pub copied: Mutex<Option<Copied>>,
+    /// Questions for vaults that arrived.
+    pub asked: AtomicU64,
+    /// Answers to them wait for this.
+    pub gate: Semaphore,
+}
 
-#[async_trait]
-impl Local for Simple {
-    async fn here(&self) -> Here {
-        Here { region: self.0.clone(), standing: Standing::Good, engine: true, replicas: Vec::new() }
-    }
-
-    async fn probe(&self) -> Probe {
-        Probe {
-            region: self.0.clone(),
+impl Fake {
+    /// In good standing, with the vault `dev` of its own, and with the groups of which it says that it holds them
+    /// whole.
+    pub fn new(name: &str, groups: &[&str]) -> Arc<Self> {
+        let probe = Probe {
+            region: region(name),
             node: "one".into(),
-            instance: Uuid::from_u128(1),
+            instance: Uuid::new_v4(),
             version: "0".into(),
             lineage: Uuid::from_u128(7),
             engine_ok: true,
@@ -178,20 +186,53 @@ impl Local for Simple {
             replicas: Default::default(),
             root_keys: Vec::new(),
             clock_ms: 0,
-        }
-    }
-
-    async fn holding(&self, name: &VaultName) -> valv_model::Result<Holding> {
-        let group = self.0.to_string();
-        Ok(Holding {
-            region: self.0.clone(),
-            held: (name.as_str() == "dev").then(|| Held { group: group.clone(), deleted: false }),
-            groups: vec![HeldGroup { group, home: self.0.clone(), epoch: 1, complete: true }],
+        };
+        let part = |group: &&str| HeldGroup {
+            group: (*group).into(),
+            home: region(group),
+            epoch: 1,
+            complete: true,
+        };
+        let holding = Holding { region: region(name), held: None, groups: groups.iter().map(part).collect() };
+        let copied = Copied { lineage: Lineage(Uuid::from_u128(9)), complete: true, heads: Vec::new() };
+        Arc::new(Self {
+            region: region(name),
+            probe: Mutex::new(probe),
+            holding: Mutex::new(holding),
+            copied: Mutex::new(Some(copied)),
+            asked: AtomicU64::new(0),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
         })
     }
 
+    pub fn holds(&self, group: Option<&str>) {
+        self.holding.lock().unwrap().held = group.map(|group| Held { group: group.into(), deleted: false });
+    }
+
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Local for Fake {
+    async fn here(&self) -> Here {
+        let engine = self.probe.lock().unwrap().engine_ok;
+        Here { region: self.region.clone(), standing: Standing::Good, engine, replicas: Vec::new() }
+    }
+
+    async fn probe(&self) -> Probe {
+        self.probe.lock().unwrap().clone()
+    }
+
+    async fn holding(&self, _: &VaultName) -> valv_model::Result<Holding> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let _permit = self.gate.acquire().await;
+        Ok(self.holding.lock().unwrap().clone())
+    }
+
     async fn copied(&self, _: &GroupId) -> valv_model::Result<Option<Copied>> {
-        Ok(Some(Copied { lineage: Lineage(Uuid::from_u128(9)), complete: true, heads: Vec::new() }))
+        Ok(self.copied.lock().unwrap().clone())
     }
 }
 
@@ -201,7 +242,7 @@ pub struct Counting {
     pub events: u64,
     pub pad: usize,
     pub fails: bool,
-    pub polled: Arc<std::sync::atomic::AtomicU64>,
+    pub polled: Arc<AtomicU64>,
 }
 
 #[async_trait]
@@ -210,7 +251,7 @@ impl Source for Counting {
         let polled = Arc::clone(&self.polled);
         let pad = self.pad;
         let one = move |number| {
-            polled.store(number, std::sync::atomic::Ordering::SeqCst);
+            polled.store(number, Ordering::SeqCst);
             let vault = VaultId::parse("00482a5a-887f-4fb3-b363-3b7fe8e74483").unwrap();
             let head = valv_geo::source::VaultHead { vault, head: Head::START };
             let lineage = Lineage(Uuid::from_u128(3));
@@ -260,11 +301,30 @@ impl Server {
         settings: ListenSettings,
         at: Option<SocketAddr>,
     ) -> Self {
+        let local = Fake::new(name, &[name]);
+        local.holds(Some(name));
+        Self::of(local, tls, forwarded, source, settings, at).await
+    }
+
+    /// The node that `local` plays.
+    pub async fn fake(local: &Arc<Fake>, ca: &Ca, at: Option<SocketAddr>) -> Self {
+        let tls = ca.region(local.region.as_str());
+        let source = Arc::new(Counting::default());
+        Self::of(local.clone(), &tls, Scripted::echo(), source, settings(), at).await
+    }
+
+    async fn of(
+        local: Arc<Fake>,
+        tls: &Arc<PeerTls>,
+        forwarded: Arc<dyn Forwarded>,
+        source: Arc<dyn Source>,
+        settings: ListenSettings,
+        at: Option<SocketAddr>,
+    ) -> Self {
         let at = at.unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
         let listener = TcpListener::bind(at).await.unwrap();
-        let peer = peer(name, listener.local_addr().unwrap());
-        let local = Arc::new(Simple(region(name)));
-        let rights = Rights::of(&map(), &region(name));
+        let peer = peer(local.region.as_str(), listener.local_addr().unwrap());
+        let rights = Rights::of(&map(), &local.region);
         let services = Services { forwarded, local, source, rights };
         let stop = CancellationToken::new();
         let until = stop.clone().cancelled_owned();
@@ -320,6 +380,11 @@ pub fn get(path: &str) -> Request<Bytes> {
 
 pub fn soon() -> Instant {
     Instant::now() + DEADLINE
+}
+
+/// An address where nobody listens.
+pub async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// Waits until `check` gives something; at most the deadline.
