@@ -1,5 +1,7 @@
 //! One vault follows home's log.
 
+use std::collections::BTreeSet;
+
 use valv_engine::planted::{self, Bug};
 use valv_engine::{Op, Transaction, layout};
 use valv_model::VaultId;
@@ -7,7 +9,7 @@ use valv_sealing::{Head, LogRecord};
 
 use super::StopReason;
 use super::context::{Context, Counters};
-use super::copy::copy;
+use super::copy::{belongs_to_another, copy, give_up};
 use super::local::{Fail, is, settle};
 use super::merge::{self, Commit, Refusal};
 use crate::source::{LogAnswer, LogPage};
@@ -35,14 +37,19 @@ const PAGES_MAX: usize = 16;
 /// log is gone.
 pub(super) async fn advance(context: &Context, vault: &VaultId, until: Option<u64>) -> Result<Reached, Fail> {
     let mut at = Head::START;
+    let mut broken_off = false;
     for _ in 0..PAGES_MAX {
         let local = context.local(vault).await?;
         let (Some(head), Some(record)) = (local.head, &local.local) else {
             return copy(context, vault).await;
         };
         at = head;
-        if record.anew || (head == Head::START && record.copying.is_some()) {
+        if record.anew {
             return copy(context, vault).await;
+        }
+        if record.copying.as_ref().is_some_and(|copying| copying.by == context.by) {
+            // This task's own copy, which broke off: it begins anew below if it is still needed.
+            broken_off = true;
         }
         if until.is_some_and(|until| head.number >= until) {
             break;
@@ -68,10 +75,17 @@ pub(super) async fn advance(context: &Context, vault: &VaultId, until: Option<u6
             commits.retain(|commit| commit.record.number <= until);
         }
         match take(context, vault, commits).await? {
-            Some(head) if head == home => return Ok(Reached::Head(head)),
-            Some(head) => at = head,
+            Some(head) => {
+                at = head;
+                if head == home {
+                    break;
+                }
+            }
             None => return Ok(Reached::NameTaken),
         }
+    }
+    if broken_off {
+        give_up(context, vault, None).await?;
     }
     Ok(Reached::Head(at))
 }
@@ -114,7 +128,15 @@ async fn take(context: &Context, vault: &VaultId, mut commits: Vec<Commit>) -> R
             return Ok(Some(head));
         }
         let taken = context.values(merge::names(group, vault, &commits)).await?;
-        let merged = match merge::merge(group, vault, head, record.generation, &taken, &commits) {
+        let mut others = BTreeSet::new();
+        for (key, stored) in &taken {
+            if let Some(stored) = stored
+                && belongs_to_another(context, vault, stored).await?
+            {
+                others.insert(key.clone());
+            }
+        }
+        let merged = match merge::merge(group, vault, head, record.generation, &others, &commits) {
             Ok(merged) => merged,
             Err(Refusal::NameTaken) => return Ok(None),
             Err(Refusal::Malformed(why)) => return Err(Context::malformed(vault, why)),

@@ -40,78 +40,96 @@ pub(super) struct Compared {
     pub(super) damaged_at_home: u64,
 }
 
-/// Compares a vault and repairs it. None: not this time, because commits come too fast or the vault was copied.
-pub(super) async fn compare(context: &Context, vault: &VaultId) -> Result<Option<Compared>, Fail> {
+/// What becomes of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was made, and what differed is repaired.
+    Compared(Compared),
+    /// Not this time: commits come too fast.
+    NotNow,
+    /// The vault was copied whole instead.
+    Copied(Reached),
+}
+
+/// Compares a vault and repairs it.
+pub(super) async fn compare(context: &Context, vault: &VaultId) -> Result<Outcome, Fail> {
     let theirs = context.ask(context.source.buckets(&context.group, vault)).await?;
-    if !stand_at(context, vault, theirs.head).await? {
-        return Ok(None);
+    if let Some(outcome) = stand_at(context, vault, theirs.head).await? {
+        return Ok(outcome);
     }
     let purged = theirs.hashes.iter().all(|hash| *hash == [0; 32]);
     let view = match look(context, vault).await {
         Ok(view) if view.record.is_none() == purged => view,
-        Ok(view) if view.head != Some(theirs.head) => return Ok(None),
+        Ok(view) if view.head != Some(theirs.head) => return Ok(Outcome::NotNow),
         Ok(_) => return anew(context, vault, "it is here, or not, unlike at home").await,
         Err(ViewError::Damaged(why)) => return anew(context, vault, &why).await,
         Err(error) => return Err(error.into()),
     };
     let ours = hashes(view).await.map_err(|e| Fail::Store(e.to_string()))?;
     if ours.head != theirs.head {
-        return Ok(None);
+        return Ok(Outcome::NotNow);
     }
     let mut compared = Compared::default();
-    for (bucket, (ours, theirs)) in (0..=u8::MAX).zip(ours.hashes.iter().zip(&theirs.hashes)) {
-        if ours != theirs && !repair_bucket(context, vault, bucket, &mut compared).await? {
-            return Ok(None);
+    let all = ours.hashes.iter().zip(&theirs.hashes);
+    let mut differ: Vec<u8> = (0..=u8::MAX).zip(all).filter(|(_, (a, b))| a != b).map(|(n, _)| n).collect();
+    // The vault's own record first: it has the keys that tell whether the others are whole.
+    differ.sort_by_key(|bucket| *bucket != bucket_of(VAULT_PLACE));
+    for bucket in differ {
+        if let Some(outcome) = repair_bucket(context, vault, bucket, &mut compared).await? {
+            return Ok(outcome);
         }
     }
-    Ok(Some(compared))
+    Ok(Outcome::Compared(compared))
 }
 
 /// Copies a vault whose own record is of no use.
-async fn anew(context: &Context, vault: &VaultId, why: &str) -> Result<Option<Compared>, Fail> {
+async fn anew(context: &Context, vault: &VaultId, why: &str) -> Result<Outcome, Fail> {
     tracing::error!(group = %context.group, %vault, why, "the replica's record of a vault is damaged; the vault is copied anew");
-    copy(context, vault).await?;
+    let reached = copy(context, vault).await?;
     Counters::add(&context.counters.repaired, 1);
-    Ok(None)
+    Ok(Outcome::Copied(reached))
 }
 
 async fn look(context: &Context, vault: &VaultId) -> Result<View, ViewError> {
     view::view(&*context.engine, &context.group, vault, &context.names).await
 }
 
-/// Brings the vault to a head that home had. False: it is beyond it already.
-async fn stand_at(context: &Context, vault: &VaultId, head: Head) -> Result<bool, Fail> {
+/// Brings the vault to a head that home had. None: it stands there.
+async fn stand_at(context: &Context, vault: &VaultId, head: Head) -> Result<Option<Outcome>, Fail> {
     loop {
         let before = context.local(vault).await?.head;
         match before {
-            Some(here) if here.number == head.number => return Ok(here == head),
-            Some(here) if here.number > head.number => return Ok(false),
+            Some(here) if here == head => return Ok(None),
+            Some(here) if here.number >= head.number => return Ok(Some(Outcome::NotNow)),
             _ => {}
         }
         match advance(context, vault, Some(head.number)).await? {
             Reached::Head(reached) if Some(reached) != before => {}
-            _ => return Ok(false),
+            Reached::Head(_) | Reached::NameTaken => return Ok(Some(Outcome::NotNow)),
+            copied @ Reached::Copied { .. } => return Ok(Some(Outcome::Copied(copied))),
         }
     }
 }
 
-/// Repairs one bucket, page by page, each at a head of its own. False: home moves on too fast.
+/// Repairs one bucket, page by page, each at a head of its own. None: it is done.
 async fn repair_bucket(
     context: &Context,
     vault: &VaultId,
     bucket: u8,
     compared: &mut Compared,
-) -> Result<bool, Fail> {
+) -> Result<Option<Outcome>, Fail> {
     let mut after = String::new();
     let mut attempts = 0;
     loop {
         let theirs = context.ask(context.source.bucket(&context.group, vault, bucket, &after)).await?;
         attempts += 1;
         if attempts > ATTEMPTS {
-            return Ok(false);
+            return Ok(Some(Outcome::NotNow));
         }
-        if !stand_at(context, vault, theirs.head).await? {
-            continue;
+        match stand_at(context, vault, theirs.head).await? {
+            None => {}
+            Some(Outcome::NotNow) => continue,
+            outcome => return Ok(outcome),
         }
         let view = look(context, vault).await?;
         let record = view.record.clone();
@@ -129,7 +147,7 @@ async fn repair_bucket(
         }
         match last.filter(|_| !done) {
             Some(last) => (after, attempts) = (last, 0),
-            None => return Ok(true),
+            None => return Ok(None),
         }
     }
 }
@@ -163,8 +181,9 @@ async fn repair_page(
         }
         wanted.push((path, value));
     }
-    let keys = match &record {
-        Some(record) => keys_of(context, vault, record)?,
+    let homes = theirs.records.iter().find(|record| record.path == VAULT_PLACE);
+    let keys = match homes.and_then(|record| stored_record(&record.value)).or_else(|| record.clone()) {
+        Some(record) => keys_of(context, vault, &record)?,
         None => None,
     };
     let local = context.local(vault).await?;

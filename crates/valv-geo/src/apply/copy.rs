@@ -16,7 +16,7 @@ use super::context::{Context, Counters};
 use super::local::{Copying, Fail, LocalRecord, LocalVault, is, remove_range, settle};
 use super::merge;
 use crate::source::{CopyEvent, CopyStream, Record, SourceError, VaultRecord};
-use crate::view;
+use crate::view::{self, ViewError};
 
 /// Records written at once.
 const WRITE_COUNT: usize = 100;
@@ -60,7 +60,8 @@ pub(super) async fn copy(context: &Context, vault: &VaultId) -> Result<Reached, 
     }
     let purged = target.is_none();
     tracing::info!(group = %context.group, %vault, "a vault is copied whole");
-    let mut copying = begin(context, vault, local).await?;
+    let homes = target.as_ref().map_or(0, |target| target.envelope.generation);
+    let mut copying = begin(context, vault, local, homes).await?;
     let mut received = 0;
     loop {
         match next(context, &mut stream).await? {
@@ -127,19 +128,34 @@ async fn wait_for_turn(context: &Context, vault: &VaultId) -> Result<Option<Loca
     Ok(Some(local))
 }
 
-/// The records at a name's two places, where none is another vault's.
+/// Whether no other vault's record stands at a name.
 async fn name_is_free(context: &Context, vault: &VaultId, name: &VaultName) -> Result<bool, Fail> {
     let places = [layout::vault(&context.group, name), layout::deleted_vault(&context.group, name)];
-    let stored = context.values(places).await?;
-    Ok(stored.values().flatten().all(|stored| owner(stored).is_none_or(|owner| owner == *vault)))
+    for stored in context.values(places).await?.values().flatten() {
+        if belongs_to_another(context, vault, stored).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a vault record is that of another vault, which is here too. One that names a vault which is not here is damaged.
+pub(super) async fn belongs_to_another(
+    context: &Context,
+    vault: &VaultId,
+    stored: &[u8],
+) -> Result<bool, Fail> {
+    let Some(owner) = owner(stored).filter(|owner| owner != vault) else { return Ok(false) };
+    Ok(view::value(&*context.engine, layout::head(&context.group, &owner)).await?.is_some())
 }
 
 fn owner(stored: &[u8]) -> Option<VaultId> {
     VaultEnvelope::decode(stored).ok().map(|envelope| envelope.id)
 }
 
-/// Chooses a generation that nobody has written to, and says so in the store.
-async fn begin(context: &Context, vault: &VaultId, local: LocalVault) -> Result<Writer, Fail> {
+/// Chooses a generation that nobody has written to, nor will while following the log, which goes to `homes`
+/// where there was no copy before; and says so in the store.
+async fn begin(context: &Context, vault: &VaultId, local: LocalVault, homes: u64) -> Result<Writer, Fail> {
     let last = KeyRange::prefix(layout::all_data(&context.group, vault)).limit(1).reversed();
     let read = context.engine.read(&[last]).await?;
     let written = read.ranges.iter().flatten().next();
@@ -147,7 +163,7 @@ async fn begin(context: &Context, vault: &VaultId, local: LocalVault) -> Result<
         written.and_then(|entry| view::generation_of(&entry.key, &context.group, vault)).unwrap_or(0);
     let record = local.local.clone().unwrap_or_default();
     let before = record.copying.as_ref().map_or(0, |copying| copying.generation);
-    let generation = written.max(before).max(record.generation.unwrap_or(0)) + 1;
+    let generation = written.max(before).max(record.generation.unwrap_or(homes)) + 1;
     let copying = Copying { generation, by: context.by, records: 0 };
     let mut writer = Writer { local, record, copying };
     writer.commit(context, vault, Vec::new()).await?;
@@ -211,20 +227,24 @@ async fn switch(
     let generation = copying.generation;
     let name = match &target {
         Some(target) => Some(target.envelope.name.clone()),
-        None => names.find(&**engine, group, vault).await?,
+        None => match names.find(&**engine, group, vault).await {
+            Ok(name) => name,
+            // A record that cannot be read may be this vault's or another's: it stays where it is.
+            Err(ViewError::Damaged(why)) => {
+                tracing::error!(%group, why, "a vault's record is damaged");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        },
     };
     let places = name.map(|name| [layout::vault(group, &name), layout::deleted_vault(group, &name)]);
     let stored = context.values(places.clone().into_iter().flatten()).await?;
-    let others = |stored: &Option<Bytes>| {
-        stored.as_ref().and_then(|stored| owner(stored)).is_some_and(|id| id != *vault)
-    };
-    if target.is_some() && stored.values().any(others) {
-        return Ok(false);
-    }
     let mut ops: Vec<Op> = Vec::new();
-    for (key, stored) in &stored {
-        if stored.is_some() && !others(stored) {
+    for (key, stored) in stored.iter().filter_map(|(key, stored)| Some((key, stored.as_ref()?))) {
+        if !belongs_to_another(context, vault, stored).await? {
             ops.push(Op::Delete(key.clone()));
+        } else if target.is_some() {
+            return Ok(false);
         }
     }
     let (local_key, head_key) = (layout::local(group, vault), layout::head(group, vault));
@@ -285,6 +305,41 @@ pub(super) async fn clean(context: &Context, vault: &VaultId, what: Clean) -> Re
         remove_range(&*context.engine, &context.lease, start, end).await?;
     }
     Ok(())
+}
+
+/// Gives a copy up that was broken off and is not needed any more, because home's log could be followed after
+/// all. `seen`: the store's record of it; whoever goes on with the copy changes that, and ends this.
+pub(super) async fn give_up(context: &Context, vault: &VaultId, seen: Option<Bytes>) -> Result<(), Fail> {
+    let local = context.local(vault).await?;
+    let Some(record) =
+        local.local.clone().filter(|_| seen.is_none_or(|seen| local.stored_local == Some(seen)))
+    else {
+        return Ok(());
+    };
+    let Some(copying) = record.copying else { return Ok(()) };
+    let key = layout::local(&context.group, vault);
+    let settle = async |ops| {
+        let compares = vec![is(key.clone(), local.stored_local.clone())];
+        settle(&*context.engine, &context.lease, Transaction { compares, ops }, None).await
+    };
+    // Readers and home's commits use another generation.
+    let start = layout::data(&context.group, vault, copying.generation);
+    let range = KeyRange { limit: WRITE_COUNT / 2, ..KeyRange::prefix(start) };
+    loop {
+        let read = context.engine.read(std::slice::from_ref(&range)).await?;
+        let gone: Vec<Op> = read.ranges.into_iter().flatten().map(|entry| Op::Delete(entry.key)).collect();
+        if gone.is_empty() {
+            break;
+        }
+        if !settle(gone).await? {
+            return Ok(());
+        }
+    }
+    let op = match record.generation {
+        None => Op::Delete(key.clone()),
+        Some(_) => Op::Put(key.clone(), LocalRecord { copying: None, ..record }.encode()),
+    };
+    settle(vec![op]).await.map(drop)
 }
 
 /// What is to be removed after a copy.

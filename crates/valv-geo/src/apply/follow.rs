@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -14,9 +15,9 @@ use valv_model::VaultId;
 use valv_sealing::Head;
 
 use super::advance::{Reached, advance};
-use super::compare::{Compared, compare};
+use super::compare::{Outcome, compare};
 use super::context::Context;
-use super::copy::{Clean, clean};
+use super::copy::{Clean, clean, give_up};
 use super::lag::Lag;
 use super::local::{CopiedRecord, Fail, LocalRecord, is, settle};
 use super::{Replica, ReplicaState, StopReason};
@@ -133,7 +134,7 @@ async fn establish(
 async fn put_copied(
     replica: &Replica,
     lease: &ReplicaLease,
-    stored: Option<bytes::Bytes>,
+    stored: Option<Bytes>,
     record: &CopiedRecord,
 ) -> Result<(), Fail> {
     let (key, encoded) = (layout::copied(&replica.group), record.encode());
@@ -149,10 +150,12 @@ async fn put_copied(
 }
 
 /// What is done for a vault.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Task {
     Advance,
     Clean(Clean),
+    /// Gives up a copy that stands still since this was its record.
+    GiveUp(Bytes),
     Compare,
 }
 
@@ -160,7 +163,7 @@ enum Task {
 enum Done {
     Reached(Reached),
     Cleaned,
-    Compared(Option<Compared>),
+    Compared(Outcome),
 }
 
 #[derive(Default)]
@@ -251,8 +254,11 @@ impl<'a> Follow<'a> {
             if record.generation.is_some_and(|generation| generation > 1) {
                 self.at(due, vault.clone(), Task::Clean(Clean::default()));
             }
-            if record.copying.is_some() || record.anew {
+            if record.anew {
                 self.ask(&vault, Task::Advance);
+            }
+            if record.copying.is_some() {
+                self.at(due, vault, Task::GiveUp(entry.value));
             }
         }
         Ok(())
@@ -297,6 +303,7 @@ impl<'a> Follow<'a> {
                 let done = match task {
                     Task::Advance => Box::pin(advance(&context, &id, None)).await.map(Done::Reached),
                     Task::Clean(what) => clean(&context, &id, what).await.map(|()| Done::Cleaned),
+                    Task::GiveUp(seen) => give_up(&context, &id, Some(seen)).await.map(|()| Done::Cleaned),
                     Task::Compare => Box::pin(compare(&context, &id)).await.map(Done::Compared),
                 };
                 (id, done)
@@ -386,23 +393,19 @@ impl<'a> Follow<'a> {
             self.stopped.remove(&id);
         }
         match done {
-            Ok(Done::Reached(Reached::Head(head))) => self.reached(&id, head),
-            Ok(Done::Reached(Reached::Copied { head, purged })) => {
-                self.reached(&id, head.unwrap_or(Head::START));
-                self.at(now + settings.grace, id.clone(), Task::Clean(Clean { head, purged }));
-            }
-            Ok(Done::Reached(Reached::NameTaken)) => self.at(now + NAME_RETRY, id.clone(), Task::Advance),
+            Ok(Done::Reached(reached)) => self.take_up(&id, reached),
             Ok(Done::Cleaned) => {}
-            Ok(Done::Compared(compared)) => {
-                match compared {
-                    Some(compared) => self.replica.note(|seen| {
+            Ok(Done::Compared(outcome)) => {
+                match outcome {
+                    Outcome::Compared(compared) => self.replica.note(|seen| {
                         if compared.damaged_at_home > 0 {
                             seen.damaged_at_home.insert(id.clone(), compared.damaged_at_home);
                         } else {
                             seen.damaged_at_home.remove(&id);
                         }
                     }),
-                    None => self.at(now + settings.retry * 4, id.clone(), Task::Compare),
+                    Outcome::NotNow => self.at(now + settings.retry * 4, id.clone(), Task::Compare),
+                    Outcome::Copied(reached) => self.take_up(&id, reached),
                 }
                 // It may have applied commits on its way.
                 self.ask(&id, Task::Advance);
@@ -428,6 +431,19 @@ impl<'a> Follow<'a> {
         }
         self.queue_up(&id);
         Ok(())
+    }
+
+    fn take_up(&mut self, id: &VaultId, reached: Reached) {
+        let now = Instant::now();
+        match reached {
+            Reached::Head(head) => self.reached(id, head),
+            Reached::Copied { head, purged } => {
+                self.reached(id, head.unwrap_or(Head::START));
+                let clean = Task::Clean(Clean { head, purged });
+                self.at(now + self.context.settings.grace, id.clone(), clean);
+            }
+            Reached::NameTaken => self.at(now + NAME_RETRY, id.clone(), Task::Advance),
+        }
     }
 
     fn reached(&mut self, id: &VaultId, head: Head) {

@@ -35,8 +35,7 @@ pub(crate) enum Refusal {
 /// What a log record may change: the vault's data, and the records at its name.
 pub(crate) enum Place {
     Data,
-    Live,
-    Deleted,
+    Name,
 }
 
 /// The place of a key, if the vault may write there.
@@ -47,19 +46,13 @@ pub(crate) fn place(group: &GroupId, vault: &VaultId, key: &[u8]) -> Option<Plac
     let below = |prefix: Bytes| {
         key.strip_prefix(&*prefix).is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
     };
-    if below(layout::vaults(group)) {
-        Some(Place::Live)
-    } else if below(layout::deleted_vaults(group)) {
-        Some(Place::Deleted)
-    } else {
-        None
-    }
+    (below(layout::vaults(group)) || below(layout::deleted_vaults(group))).then_some(Place::Name)
 }
 
 /// The keys at names that commits touch.
 pub(crate) fn names(group: &GroupId, vault: &VaultId, commits: &[Commit]) -> BTreeSet<Bytes> {
     let ops = commits.iter().flat_map(|commit| &commit.record.ops);
-    let is_name = |key: &&Bytes| matches!(place(group, vault, key), Some(Place::Live | Place::Deleted));
+    let is_name = |key: &&Bytes| matches!(place(group, vault, key), Some(Place::Name));
     ops.map(Op::key).filter(is_name).cloned().collect()
 }
 
@@ -119,14 +112,14 @@ pub(crate) struct Merged {
     pub(crate) commits: usize,
 }
 
-/// Merges as many of the commits as one transaction holds; at least one. `taken`: what stands at the names
-/// they touch.
+/// Merges as many of the commits as one transaction holds; at least one. `others`: the keys at names where
+/// another vault's record stands.
 pub(crate) fn merge(
     group: &GroupId,
     vault: &VaultId,
     head: Head,
     generation: Option<u64>,
-    taken: &BTreeMap<Bytes, Option<Bytes>>,
+    others: &BTreeSet<Bytes>,
     commits: &[Commit],
 ) -> Result<Merged, Refusal> {
     let mut ops: BTreeMap<Bytes, Op> = BTreeMap::new();
@@ -141,7 +134,7 @@ pub(crate) fn merge(
             if skipped(commit) {
                 continue;
             }
-            let Some(op) = local_op(group, vault, at, generation, taken, op)? else { continue };
+            let Some(op) = local_op(group, vault, generation, others, op)? else { continue };
             added += op.size();
             match ops.get(op.key()) {
                 Some(replaced) => added = added.saturating_sub(replaced.size()),
@@ -172,40 +165,26 @@ fn skipped(commit: &Commit) -> bool {
 fn local_op(
     group: &GroupId,
     vault: &VaultId,
-    head: Head,
     generation: Option<u64>,
-    taken: &BTreeMap<Bytes, Option<Bytes>>,
+    others: &BTreeSet<Bytes>,
     op: &Op,
 ) -> Result<Option<Op>, Refusal> {
     let foreign =
         || Refusal::Malformed(format!("the key {} is not this vault's", String::from_utf8_lossy(op.key())));
-    match place(group, vault, op.key()).ok_or_else(foreign)? {
-        Place::Data => {
-            let key = local_key(group, vault, op.key(), generation);
-            Ok(Some(match op {
-                Op::Put(_, value) => Op::Put(key, value.clone()),
-                Op::Delete(_) => Op::Delete(key),
-            }))
+    let place = place(group, vault, op.key()).ok_or_else(foreign)?;
+    Ok(match (place, op) {
+        (Place::Data, Op::Put(key, value)) => {
+            Some(Op::Put(local_key(group, vault, key, generation), value.clone()))
         }
-        Place::Live | Place::Deleted => {
-            let stands = taken.get(op.key()).and_then(Option::as_ref);
-            let owner = stands.map(|stored| VaultEnvelope::decode(stored).ok().map(|envelope| envelope.id));
-            match op {
-                Op::Put(key, stored) => {
-                    envelope(group, vault, key, stored)?;
-                    match owner {
-                        Some(Some(owner)) if owner != *vault => return Err(Refusal::NameTaken),
-                        // A damaged record: it is this vault's if the vault was here before.
-                        Some(None) if head == Head::START => return Err(Refusal::NameTaken),
-                        _ => {}
-                    }
-                    Ok(Some(Op::Put(key.clone(), local_envelope(stored, generation))))
-                }
-                Op::Delete(key) => {
-                    let others = matches!(owner, Some(Some(owner)) if owner != *vault);
-                    Ok((!others).then(|| Op::Delete(key.clone())))
-                }
+        (Place::Data, Op::Delete(key)) => Some(Op::Delete(local_key(group, vault, key, generation))),
+        (Place::Name, Op::Put(key, stored)) => {
+            envelope(group, vault, key, stored)?;
+            if others.contains(key) {
+                return Err(Refusal::NameTaken);
             }
+            Some(Op::Put(key.clone(), local_envelope(stored, generation)))
         }
-    }
+        // The vault's own record is gone already, and the name belongs to the next one.
+        (Place::Name, Op::Delete(key)) => (!others.contains(key)).then(|| Op::Delete(key.clone())),
+    })
 }

@@ -148,14 +148,11 @@ async fn replica_heads(
     let mut stream = answer(source.heads(group)).await?;
     let (mut all, mut copied) = (Vec::new(), None);
     let ended = || SourceError::Unreachable("the stream of heads ended".into());
-    loop {
-        match answer(async { stream.next().await.ok_or_else(ended)? }).await? {
-            HeadsEvent::Heads { continues, heads, .. } => {
-                copied = continues;
-                all.extend(heads);
-            }
-            HeadsEvent::CaughtUp { .. } => break,
-        }
+    while let HeadsEvent::Heads { continues, heads, .. } =
+        answer(async { stream.next().await.ok_or_else(ended)? }).await?
+    {
+        copied = continues;
+        all.extend(heads);
     }
     Ok((copied.ok_or(RebuildError::NothingCopied)?, all))
 }

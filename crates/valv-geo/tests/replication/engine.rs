@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use valv_engine::{
     Change, ChangeStream, ChangesError, CommitError, Compare, Engine, Entry, Expect, GroupId, GroupMeta,
     KeyRange, LeaseError, Lineage, Op, Read, ReadError, ReplicaLease, Revision, Snapshot, Transaction,
@@ -38,7 +38,8 @@ pub(crate) struct Faults {
 #[derive(Clone)]
 pub(crate) struct Disk {
     memory: Arc<Mutex<Memory>>,
-    published: watch::Sender<u64>,
+    /// Wakes in the order of waiting, which a watch channel does not.
+    published: Arc<Notify>,
     pub(crate) dice: Arc<Mutex<fastrand::Rng>>,
     pub(crate) faults: Arc<Mutex<Faults>>,
 }
@@ -55,7 +56,7 @@ impl Disk {
         };
         Self {
             memory: Arc::new(Mutex::new(memory)),
-            published: watch::Sender::new(1),
+            published: Arc::default(),
             dice: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             faults: Arc::default(),
         }
@@ -72,11 +73,10 @@ impl Disk {
 
     /// Takes the place of what is there, as a restored backup does.
     pub(crate) fn restore(&self, backup: Memory) {
-        let revision = backup.revision;
         *self.memory() = backup;
         self.memory().history.clear();
         self.memory().late.clear();
-        self.published.send_replace(revision);
+        self.publish();
     }
 
     pub(crate) fn forget_history(&self) {
@@ -108,8 +108,7 @@ impl Disk {
     }
 
     fn publish(&self) {
-        let revision = self.memory().revision;
-        self.published.send_replace(revision);
+        self.published.notify_waiters();
     }
 }
 
@@ -262,11 +261,13 @@ impl Engine for Model {
         if lineage != self.lineage {
             return Err(ChangesError::LineageChanged { now: self.lineage });
         }
-        let (disk, published) = (self.disk.clone(), self.disk.published.subscribe());
-        let place = Some((disk, published, from.0));
+        let place = Some((self.disk.clone(), from.0));
         Ok(stream::unfold(place, |place| async {
-            let (disk, mut published, mut at) = place?;
+            let (disk, mut at) = place?;
             loop {
+                let published = Arc::clone(&disk.published);
+                let mut news = std::pin::pin!(published.notified());
+                news.as_mut().enable();
                 {
                     let memory = disk.memory();
                     let base = memory.history.front().map_or(memory.revision, |first| first.revision.0 - 1);
@@ -278,12 +279,10 @@ impl Engine for Model {
                         let change = change.clone();
                         drop(memory);
                         at = change.revision.0;
-                        return Some((Ok(change), Some((disk, published, at))));
+                        return Some((Ok(change), Some((disk, at))));
                     }
                 }
-                if published.changed().await.is_err() {
-                    return Some((Err(ChangesError::Unavailable("closed".into())), None));
-                }
+                news.await;
             }
         })
         .boxed())

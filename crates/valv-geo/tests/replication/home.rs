@@ -68,6 +68,11 @@ impl Home {
         Self { disk, keyring, vaults: BTreeMap::new(), next: 0, generation: 1 }
     }
 
+    /// New vaults get ids from here on: a restored home knows nothing of those that were given.
+    pub(crate) fn begin_at(&mut self, next: u32) {
+        self.next = next;
+    }
+
     /// Without faults of its own: what is tested here is the way to the replica.
     fn engine(&self) -> Arc<Model> {
         self.disk.engine()

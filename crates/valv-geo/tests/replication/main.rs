@@ -6,5 +6,7 @@ mod home;
 mod world;
 
 mod comparing;
+mod flaky;
 mod following;
+mod simulation;
 mod stopping;
