@@ -36,6 +36,8 @@ pub struct Settings {
     pub pause: Duration,
     /// So many rounds at most.
     pub rounds: u32,
+    /// Anybody beside the first is asked at all. Only ever off to see that tests notice.
+    pub on: bool,
 }
 
 impl Default for Settings {
@@ -47,6 +49,7 @@ impl Default for Settings {
             send: Duration::from_secs(1),
             pause: Duration::from_millis(100),
             rounds: 3,
+            on: true,
         }
     }
 }
@@ -121,11 +124,15 @@ impl Hedge {
     /// The schedule over a plan's legs.
     #[must_use]
     pub fn new(forward: &Forward, effect: Effect, settings: Settings) -> Self {
+        let (first, then) = match settings.on {
+            true => (forward.first.len(), forward.then.len()),
+            false => (forward.first.len().min(1), 0),
+        };
         Self {
             effect,
             settings,
-            attempts: vec![Attempt::NotYet; forward.first.len() + forward.then.len()],
-            first: forward.first.len(),
+            attempts: vec![Attempt::NotYet; first + then],
+            first,
             round: 1,
             began: Duration::ZERO,
             seconded: false,

@@ -85,7 +85,7 @@ impl Drop for Watch {
 struct Inner {
     settings: WatchSettings,
     begun: Instant,
-    view: ArcSwap<View>,
+    view: Arc<ArcSwap<View>>,
     state: Mutex<State>,
     /// How many nodes were not looked at yet.
     unseen: watch::Sender<usize>,
@@ -137,7 +137,7 @@ impl Watch {
         }
         let state = State { here: None, instance: None, regions, history: VecDeque::new() };
         let inner = Arc::new(Inner {
-            view: ArcSwap::from_pointee(state.view()),
+            view: Arc::new(ArcSwap::from_pointee(state.view())),
             state: Mutex::new(state),
             begun: Instant::now(),
             settings,
@@ -159,6 +159,12 @@ impl Watch {
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         self.inner.view.load_full()
+    }
+
+    /// The same, always as it is at the moment.
+    #[must_use]
+    pub fn shared(&self) -> Arc<ArcSwap<View>> {
+        Arc::clone(&self.inner.view)
     }
 
     /// The latest changes of mode, oldest first.

@@ -29,8 +29,11 @@ pub enum Command {
     /// Run one node.
     #[command(after_help = "Example:\n  valv serve --config valv.toml")]
     Serve(ServeArgs),
-    /// Take a region of a running `valv dev` away, and give it back.
-    #[command(subcommand, after_help = "Examples:\n  valv region fail eastus\n  valv region heal eastus")]
+    /// Take a region of a running `valv dev` away and give it back; rebuild a region that lost its store.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  valv region fail eastus\n  valv region heal eastus\n  valv region rebuild --from-pair --config valv.toml"
+    )]
     Region(RegionCommand),
     /// Show regions, nodes and their health.
     #[command(after_help = "Examples:\n  valv status\n  valv status --json --config valv.toml")]
@@ -101,6 +104,18 @@ pub enum RegionCommand {
         /// The folder of the running `valv dev`.
         #[arg(long, default_value = crate::dev::DEFAULT_DIR)]
         dir: PathBuf,
+    },
+    /// Make the store of a region anew from its pair's copy, after the old one was lost. The region's node must not run.
+    #[command(
+        after_help = "Example:\n  mv eastus.redb eastus.redb.old\n  valv region rebuild --from-pair --config valv.toml\n  valv serve --config valv.toml\n\nWhat had not reached the pair when the store was lost is not in the copy. If the old store exists and is whole, prefer it."
+    )]
+    Rebuild {
+        /// The pair's copy is the source; there is no other yet.
+        #[arg(long, required = true)]
+        from_pair: bool,
+        /// The configuration of a node of the region.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
 }
 

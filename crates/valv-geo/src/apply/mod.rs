@@ -34,8 +34,8 @@ pub use accept::accept;
 use context::Counters;
 pub use keep::LogBounds;
 use local::Fail;
-pub use local::{copied, is_complete};
 pub(crate) use local::copied_record;
+pub use local::{copied, is_complete};
 pub use rebuild::{RebuildError, Rebuilt, rebuild, rebuilding};
 pub use status::{Copied, ReplicaState, ReplicaStatus, StopReason};
 

@@ -123,6 +123,15 @@ fn nobody_to_ask_is_a_refusal() {
     }
 }
 
+#[test]
+fn switched_off_nobody_else_is_asked() {
+    let off = Settings { on: false, rounds: 1, ..Settings::default() };
+    let mut hedge = Hedge::new(&forward(2, 1), Effect::Read, off);
+    assert_eq!(hedge.next(Event::Start, ms(0)), Action::Send(0));
+    assert_eq!(hedge.next(Event::Tick, ms(900)), Action::Wait(ms(2_000)));
+    assert_eq!(hedge.next(Event::Refused(0), ms(901)), Action::GiveUp(GiveUp::Refused));
+}
+
 /// How one attempt ends, and after how long. None: never.
 type Fate = Option<(u8, u64)>;
 

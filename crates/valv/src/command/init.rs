@@ -49,10 +49,22 @@ pub struct Made {
     pub system_home: RegionName,
 }
 
-/// Makes the store under a temporary name and moves it into place when it is complete, so that an
-/// interrupted `init` leaves nothing that looks like a store.
+/// Makes a region's store with its first content.
 pub fn init(config: &Path) -> Result<Made> {
     let config = config::load(config)?;
+    make(&config, |engine, region, root_keys| {
+        let system_home = config.deployment.map.system_home().clone();
+        let client = (system_home == *region).then(|| fill(engine, root_keys, region, &config.tenant));
+        Ok(Made { client: client.transpose()?, region: region.clone(), system_home })
+    })
+}
+
+/// Makes a store under a temporary name, has it filled, and moves it into place when it is complete, so that what
+/// was interrupted leaves nothing that looks like a store.
+pub fn make<T>(
+    config: &config::Config,
+    fill: impl FnOnce(Arc<dyn Engine>, &RegionName, RootKeys) -> Result<T>,
+) -> Result<T> {
     let (Some(region), Some(store)) = (&config.region, config.store.as_ref().map(|store| &store.path)) else {
         return Err(Problem::usage(format!("{} is a gateway's (it names no region), and a gateway keeps nothing", config.path.display()))
             .way_out("start it with `valv serve`; run `valv init` once for each region, with the configuration of a node there"));
@@ -78,22 +90,14 @@ pub fn init(config: &Path) -> Result<Made> {
     let groups = groups(&config.deployment.map, region);
     let engine = EmbeddedEngine::create(&unfinished, &groups, root_key_record, Settings::default())
         .map_err(|e| Problem::new(e.to_string()))?;
-    let system_home = config.deployment.map.system_home().clone();
-    let client = match system_home == *region {
-        true => fill(Arc::new(engine), root_keys, region, &config.tenant).map(Some),
-        false => {
-            drop(engine);
-            Ok(None)
-        }
-    };
-    let client = client.and_then(|client| {
+    let made = fill(Arc::new(engine), region, root_keys).and_then(|made| {
         put_in_place(&unfinished, store)?;
-        Ok(client)
+        Ok(made)
     });
-    if client.is_err() {
+    if made.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
-    Ok(Made { client: client?, region: region.clone(), system_home })
+    made
 }
 
 /// The groups of a region's store: its own, and those that it holds copies of; each says who its home is, the same in

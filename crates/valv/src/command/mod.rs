@@ -23,7 +23,7 @@ pub fn run(args: Args) -> Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => block_on(status::run(&args.target)),
         Command::Rehearse(args) => crate::rehearse::run(&args),
-        Command::Region(command) => block_on(region::run(command)),
+        Command::Region(command) => region::run(&command),
         Command::Vault(command) => block_on(vault::run(command)),
         Command::Client(command) => block_on(client::run(command)),
         Command::Access(command) => block_on(access::run(command)),

@@ -7,6 +7,9 @@ use crate::args::Target;
 use crate::output::{Result, line, table};
 use crate::remote::{Credentials, Remote};
 
+/// The latest changes of mode that are shown; all with `--json`.
+const CHANGES: usize = 10;
+
 /// Asks a node and shows what it says.
 pub async fn run(target: &Target) -> Result<()> {
     let credentials = Credentials::of(target)?;
@@ -16,19 +19,148 @@ pub async fn run(target: &Target) -> Result<()> {
         line(answer);
         return Ok(());
     }
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     line(format!(
-        "Valv {} at {} (tenant {})\n",
+        "Valv {} at {} (tenant {}), as seen from {}\n",
         text(&answer["version"]),
         text(&answer["domain"]),
-        text(&answer["tenant"])
+        text(&answer["tenant"]),
+        text(&answer["region"])
     ));
-    let mut rows = vec![["REGION", "MODE", "STORE"].map(str::to_owned).to_vec()];
-    for region in answer["regions"].as_array().into_iter().flatten() {
-        let store = if region["available"] == true { "answers".to_owned() } else { text(&region["reason"]) };
-        rows.push(vec![text(&region["name"]), text(&region["mode"]), store]);
+    let regions = answer["regions"].as_array().map_or(&[][..], Vec::as_slice);
+    table(&region_rows(regions));
+    if regions.iter().any(|region| !region["nodes"].is_null()) {
+        line("");
+        table(&node_rows(regions));
     }
-    table(&rows);
-    line("\nOne region: its content is not replicated.");
+    let copies = answer["replicas"].as_array().map_or(&[][..], Vec::as_slice);
+    if !copies.is_empty() {
+        line(format!("\nCopies in {}:", text(&answer["region"])));
+        table(&copy_rows(copies));
+    }
+    let warnings: Vec<&str> = strings(&answer["warnings"]).collect();
+    if !warnings.is_empty() {
+        line("");
+        for warning in warnings {
+            line(format!("Warning: {warning}."));
+        }
+    } else if regions.len() == 1 {
+        line("\nOne region: its content is not replicated.");
+    }
+    let changes = answer["history"].as_array().map_or(&[][..], Vec::as_slice);
+    if !changes.is_empty() {
+        line(format!("\nLast changes of mode, as {} saw them:", text(&answer["region"])));
+        table(&changes.iter().take(CHANGES).map(change_row).collect::<Vec<_>>());
+    }
     Ok(())
+}
+
+fn region_rows(regions: &[Value]) -> Vec<Vec<String>> {
+    let mut rows = vec![["REGION", "MODE", "STATE", "PAIR"].map(str::to_owned).to_vec()];
+    for region in regions {
+        let state = match (&region["health"], &region["available"]) {
+            (Value::String(health), _) => health.clone(),
+            (_, Value::Bool(true)) => "available".to_owned(),
+            _ => text(&region["reason"]),
+        };
+        rows.push(vec![text(&region["name"]), text(&region["mode"]), state, text(&region["pair"])]);
+    }
+    rows
+}
+
+fn node_rows(regions: &[Value]) -> Vec<Vec<String>> {
+    let mut rows =
+        vec![["NODE", "REGION", "ANSWERS", "SERVES AS HOME", "COPIES"].map(str::to_owned).to_vec()];
+    for region in regions {
+        for node in region["nodes"].as_array().into_iter().flatten() {
+            let name = node["address"].as_str().unwrap_or("(who answers)").to_owned();
+            let copies: Vec<&str> = strings(&node["replicas"]).collect();
+            rows.push(vec![
+                name,
+                text(&region["name"]),
+                yes(&node["alive"]),
+                yes(&node["home"]),
+                copies.join(", "),
+            ]);
+        }
+    }
+    rows
+}
+
+fn copy_rows(copies: &[Value]) -> Vec<Vec<String>> {
+    let mut rows = vec![["GROUP", "HOME", "STATE", "LAG", "BEHIND"].map(str::to_owned).to_vec()];
+    for copy in copies {
+        let state = match copy["reason"].as_str() {
+            Some(reason) => format!("{}: {reason}", text(&copy["state"])),
+            None => text(&copy["state"]),
+        };
+        let lag = copy["lagMs"].as_u64().map_or("-".to_owned(), |ms| format!("{ms} ms"));
+        let behind = copy["behindCommits"].as_u64().map_or("-".to_owned(), |n| format!("{n} commits"));
+        rows.push(vec![text(&copy["group"]), text(&copy["home"]), state, lag, behind]);
+    }
+    rows
+}
+
+fn yes(value: &Value) -> String {
+    if value.as_bool() == Some(true) { "yes" } else { "no" }.to_owned()
+}
+
+fn change_row(change: &Value) -> Vec<String> {
+    let at = change["atMs"]
+        .as_i64()
+        .and_then(|ms| time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok());
+    let at = at.map_or("-".to_owned(), |at| {
+        let (h, m, s, ms) = at.to_hms_milli();
+        format!("{} {h:02}:{m:02}:{s:02}.{ms:03}Z", at.date())
+    });
+    let passage = format!("{} -> {}", text(&change["from"]), text(&change["to"]));
+    vec![at, text(&change["region"]), passage, text(&change["why"])]
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pair_one_region_of_which_is_lost_is_shown_in_tables() {
+        let regions = [
+            json!({ "name": "eastus", "pair": "westus", "mode": "ServeReadOnly", "health": "unavailable", "nodes": [
+                { "address": "127.0.0.1:1", "alive": false, "home": false, "replicas": [] },
+            ] }),
+            json!({ "name": "westus", "pair": "eastus", "mode": "Serve", "health": "available", "nodes": [
+                { "here": true, "alive": true, "home": true },
+            ] }),
+        ];
+        assert_eq!(region_rows(&regions)[1], ["eastus", "ServeReadOnly", "unavailable", "westus"]);
+        let rows = node_rows(&regions);
+        assert_eq!(rows[1], ["127.0.0.1:1", "eastus", "no", "no", ""]);
+        assert_eq!(rows[2][..4], ["(who answers)", "westus", "yes", "yes"]);
+        let copies = [
+            json!({ "group": "$system", "home": "eastus", "lagMs": 40, "behindCommits": 0, "state": "following" }),
+            json!({ "group": "eastus", "home": "eastus", "lagMs": null, "behindCommits": 3, "state": "unreachable", "reason": "refused" }),
+        ];
+        let rows = copy_rows(&copies);
+        assert_eq!(rows[1], ["$system", "eastus", "following", "40 ms", "0 commits"]);
+        assert_eq!(rows[2][2..], ["unreachable: refused", "-", "3 commits"]);
+        let change = json!({ "atMs": 1_700_000_000_123_i64, "region": "eastus", "from": "available", "to": "unavailable", "why": "w" });
+        assert_eq!(
+            change_row(&change),
+            ["2023-11-14 22:13:20.123Z", "eastus", "available -> unavailable", "w"]
+        );
+    }
+
+    #[test]
+    fn a_node_of_one_region_says_less_and_is_shown_too() {
+        let regions = [json!({ "name": "eastus", "mode": "Serve", "available": false, "reason": "away" })];
+        assert_eq!(region_rows(&regions)[1], ["eastus", "Serve", "away", "-"]);
+    }
 }

@@ -7,7 +7,7 @@ mod check;
 pub use check::{Config, Store};
 
 mod regions;
-pub use regions::{Deployment, Failover, Peer, TestSwitches};
+pub use regions::Peer;
 
 mod file;
 pub use file::File;

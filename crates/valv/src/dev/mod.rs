@@ -31,8 +31,6 @@ pub const DEFAULT_DIR: &str = ".valv-dev";
 const DOMAIN: &str = "vault.localhost";
 /// The vault that is there from the start.
 const VAULT: &str = "dev";
-/// Nodes do not forward to each other yet, so there is one region.
-const NODES_FORWARD: bool = false;
 /// From start to ready.
 const READY_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -44,7 +42,7 @@ pub fn run(args: &DevArgs) -> Result<()> {
     let port = ports::choose_port(args.port)?;
     let _ = fs::remove_file(environment::path(&dir));
     certificates::make(&dir, DOMAIN)?;
-    let layout = Layout::new(&dir, port, args.one_region || !NODES_FORWARD)?;
+    let layout = Layout::new(&dir, port, args.one_region)?;
     let client = layout.make()?;
     let authority = format!("https://localhost:{port}");
     let resolves = ports::loopback(&format!("{VAULT}.{DOMAIN}"), port);
