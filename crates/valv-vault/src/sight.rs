@@ -154,3 +154,6 @@ fn number(head: Option<&Entry>) -> Result<u64> {
     let head = Head::decode(&head.value).map_err(|e| Error::internal(format!("a vault's head: {e}")))?;
     Ok(head.number)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use valv_engine::{
     WriteLease, layout,
 };
 use valv_model::{RegionName, RetentionDays, Tags, TenantId, VaultName};
-use valv_sealing::{Barrier, Keyring, RequestKey, RootKeySource, RootKeys};
+use valv_sealing::{Barrier, Keyring, RequestKey, RootKey, RootKeyError, RootKeyId, RootKeySource, RootKeys};
 use zeroize::Zeroizing;
 
 use crate::queue::settle;
@@ -287,6 +287,27 @@ pub(crate) fn root_key() -> RootKeySource {
 
 pub(crate) fn settings() -> ServiceSettings {
     ServiceSettings::defaults(&region(), &tenant())
+}
+
+/// A root key taken out of a set.
+struct OneKey(RootKeys);
+
+impl RootKey for OneKey {
+    fn id(&self) -> &RootKeyId {
+        self.0.current().id()
+    }
+    fn wrap(&self, context: &[u8], data_key: &[u8; 32]) -> Result<Vec<u8>, RootKeyError> {
+        self.0.current().wrap(context, data_key)
+    }
+    fn unwrap(&self, context: &[u8], wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>, RootKeyError> {
+        self.0.current().unwrap(context, wrapped)
+    }
+}
+
+/// A new root key and the one in use, the new one first.
+pub(crate) fn both_root_keys(new: &RootKeySource, keyring: &Keyring) -> RootKeys {
+    let new = RootKeys::load(std::slice::from_ref(new)).unwrap();
+    RootKeys::new(vec![Arc::new(OneKey(new)), Arc::new(OneKey((*keyring.root_keys()).clone()))]).unwrap()
 }
 
 /// An empty store with its groups.

@@ -7,7 +7,7 @@ use valv_model::{ClientId, Error, Operation, Result};
 use valv_vault::system::{ClientPut, ClientView, NewClient};
 
 use super::body::Object;
-use super::{Call, misplaced};
+use super::{Call, misplaced, status};
 use crate::answer::Reply;
 
 pub(super) async fn perform(call: &Call<'_>) -> Result<Reply> {
@@ -39,20 +39,8 @@ pub(super) async fn perform(call: &Call<'_>) -> Result<Reply> {
             Reply::json(200, &json!({ "vaultsChanged": vaults }), 0)
         }
         Operation::StatusGet => {
-            let ready = service.ready().await;
-            let status = json!({
-                "version": env!("CARGO_PKG_VERSION"),
-                "domain": call.settings.domain,
-                "tenant": call.settings.tenant,
-                "region": call.settings.region,
-                "regions": [{
-                    "name": call.settings.region,
-                    "mode": "Serve",
-                    "available": ready.is_ok(),
-                    "reason": ready.err().map(|e| e.message),
-                }],
-            });
-            Reply::json(200, &status, 512)
+            let status = status::status(call).await;
+            Reply::json(200, &status, 4096)
         }
         other => return Err(misplaced(other)),
     })

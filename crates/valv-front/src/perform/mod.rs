@@ -20,6 +20,7 @@ pub(crate) mod open;
 mod query;
 mod roles;
 mod secrets;
+mod status;
 mod vaults;
 
 use body::Object;

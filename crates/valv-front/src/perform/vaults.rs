@@ -54,6 +54,7 @@ pub(super) fn put(body: &[u8]) -> Result<VaultPut> {
         put.retention = retention.map(RetentionDays::new).transpose()?;
         put.purge_protection = properties.take("enablePurgeProtection", "true or false")?;
         put.rbac = properties.take("enableRbacAuthorization", "true or false")?;
+        put.replica_age_max_s = properties.take("maximumReplicaAge", "a number of seconds; 0: no limit")?;
     }
     Ok(put)
 }
@@ -108,6 +109,9 @@ fn live(settings: &FrontSettings, view: &VaultView) -> Value {
     if of.purge_protection {
         // Azure leaves it out where it is off.
         properties["enablePurgeProtection"] = true.into();
+    }
+    if let Some(seconds) = of.replica_age_max_s {
+        properties["maximumReplicaAge"] = seconds.into();
     }
     json!({
         "id": format!("/vaults/{}", view.name),

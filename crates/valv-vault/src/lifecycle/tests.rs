@@ -5,7 +5,7 @@ use valv_model::{ErrorCode, Operation};
 use valv_sealing::{Keyring, RootKeys};
 
 use super::*;
-use crate::testing::{Fault, World, context, name, plaintext, root_key};
+use crate::testing::{Fault, World, both_root_keys, context, name, plaintext, root_key};
 use crate::vaults::VaultPut;
 
 const DAY: i64 = 86_400;
@@ -125,11 +125,7 @@ async fn f33_a_rotated_root_key_opens_all_alone_and_rotating_again_changes_nothi
         line: line.clone(),
     };
     // The old key is still needed to unwrap: a set of both, the new one first.
-    let both = RootKeys::new(vec![
-        std::sync::Arc::new(OneKey(RootKeys::load(&[source(&line)]).unwrap())),
-        std::sync::Arc::new(OneKey((*world.keyring.root_keys()).clone())),
-    ])
-    .unwrap();
+    let both = both_root_keys(&source(&line), &world.keyring);
     world.keyring.replace_root_keys(both);
     assert_eq!(world.service.rotate_root_key(&context()).await.unwrap(), 3, "two vaults and the system's");
     assert_eq!(world.service.rotate_root_key(&context()).await.unwrap(), 0);
@@ -144,25 +140,6 @@ async fn f33_a_rotated_root_key_opens_all_alone_and_rotating_again_changes_nothi
     let stranger = std::sync::Arc::new(Keyring::new(RootKeys::load(&[root_key()]).unwrap()));
     let engine = std::sync::Arc::clone(&world.engine) as std::sync::Arc<dyn valv_engine::Engine>;
     assert!(valv_sealing::Barrier::open(engine, stranger).await.is_err());
-}
-
-/// A root key taken out of a set.
-struct OneKey(RootKeys);
-
-impl valv_sealing::RootKey for OneKey {
-    fn id(&self) -> &valv_sealing::RootKeyId {
-        self.0.current().id()
-    }
-    fn wrap(&self, context: &[u8], data_key: &[u8; 32]) -> Result<Vec<u8>, valv_sealing::RootKeyError> {
-        self.0.current().wrap(context, data_key)
-    }
-    fn unwrap(
-        &self,
-        context: &[u8],
-        wrapped: &[u8],
-    ) -> Result<zeroize::Zeroizing<[u8; 32]>, valv_sealing::RootKeyError> {
-        self.0.current().unwrap(context, wrapped)
-    }
 }
 
 #[tokio::test(start_paused = true)]
