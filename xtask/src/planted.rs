@@ -48,6 +48,38 @@ const ROWS: &[Row] = &[
         package: "valv-vault",
         test: "queue::memory::tests::a_request_is_remembered_for_its_time_and_no_longer",
     },
+    Row {
+        bug: "replica-takes-writes",
+        package: "valv-engine-embedded",
+        test: "a_lease_is_given_to_the_home_alone",
+    },
+    Row {
+        bug: "home-takes-copies",
+        package: "valv-engine-embedded",
+        test: "a_replica_lease_is_given_to_others_alone",
+    },
+    Row {
+        bug: "replica-head-not-compared",
+        package: "valv-geo",
+        test: "following::f24_late_transactions_change_nothing",
+    },
+    Row { bug: "commit-skipped", package: "valv-geo", test: "following::a_replica_takes_what_home_commits" },
+    Row { bug: "chain-not-checked", package: "valv-geo", test: "stopping::a_broken_chain_is_not_applied" },
+    Row {
+        bug: "old-generation-left",
+        package: "valv-geo",
+        test: "following::f24_what_a_copy_replaced_is_removed_after_a_crash_too",
+    },
+    Row {
+        bug: "lineage-ignored",
+        package: "valv-geo",
+        test: "stopping::f27_a_restored_home_is_not_followed",
+    },
+    Row {
+        bug: "local-generation-ignored",
+        package: "valv-geo",
+        test: "following::f25_a_vault_behind_the_log_is_copied_anew_alone",
+    },
 ];
 
 /// Where the bugs are named.

@@ -216,6 +216,7 @@ fn tests(context: &mut Context<'_>) -> Result<Count> {
     let mut command = context.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", profile]);
     if context.long {
         command.env("VALV_POWER_LOSSES", "200000").env("VALV_KILLS", "200");
+        command.env("VALV_SIMULATION_SEEDS", "50000");
     }
     nextest::run(context, command)
 }

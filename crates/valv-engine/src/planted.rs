@@ -14,12 +14,12 @@
 //! | `request-key-ignored` | `valv-vault`: a retried write is done again | named there |
 //! | `replica-takes-writes` | `valv-engine`: grants a write lease to any region | `a_lease_is_given_to_the_home_alone` |
 //! | `home-takes-copies` | `valv-engine`: grants a replica's lease to the home | `a_replica_lease_is_given_to_others_alone` |
-//! | `replica-head-not-compared` | `valv-geo`: does not compare the replica's head | named in `xtask` |
-//! | `commit-skipped` | `valv-geo`: leaves out a commit's records | named in `xtask` |
-//! | `chain-not-checked` | `valv-geo`: takes any record for the next one | named in `xtask` |
-//! | `old-generation-left` | `valv-geo`: does not remove the old generation | named in `xtask` |
-//! | `lineage-ignored` | `valv-geo`: does not compare lineages | named in `xtask` |
-//! | `local-generation-ignored` | `valv-geo`: writes to home's generation | named in `xtask` |
+//! | `replica-head-not-compared` | `valv-geo`: does not compare the replica's head | `following::f24_late_transactions_change_nothing` |
+//! | `commit-skipped` | `valv-geo`: leaves out a commit's records | `following::a_replica_takes_what_home_commits` |
+//! | `chain-not-checked` | `valv-geo`: takes any record for the next one | `stopping::a_broken_chain_is_not_applied` |
+//! | `old-generation-left` | `valv-geo`: does not remove the old generation | `following::f24_what_a_copy_replaced_is_removed_after_a_crash_too` |
+//! | `lineage-ignored` | `valv-geo`: does not compare lineages | `stopping::f27_a_restored_home_is_not_followed` |
+//! | `local-generation-ignored` | `valv-geo`: writes to home's generation | `following::f25_a_vault_behind_the_log_is_copied_anew_alone` |
 
 /// What can be switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -230,6 +230,24 @@ async fn f24_three_appliers_at_once() {
     world.caught_up().await;
 }
 
+/// F24, F16: a transaction that the engine performs long after its applier gave up on it finds another head,
+/// and does nothing.
+#[tokio::test(start_paused = true)]
+async fn f24_late_transactions_change_nothing() {
+    let mut world = World::new(7);
+    let a = world.home.create("alpha").await;
+    *world.pair.faults.lock().unwrap() = crate::engine::Faults { commit: 60, read: 0, pause_ms: 30 };
+    world.follow();
+    world.follow();
+    for n in 0..100_u8 {
+        world.home.put(a, &[("secrets/A", &[n]), (&format!("secrets/{}", n % 7), &[n])]).await;
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        let report = world.check().await;
+        assert_eq!(report.violations, Vec::<String>::new());
+    }
+    world.caught_up().await;
+}
+
 /// F33: a root key that differs is found on applying, before the checkpoint moves, and it stops only what it concerns.
 #[tokio::test(start_paused = true)]
 async fn f33_a_wrong_root_key_stops_the_replica() {
