@@ -49,6 +49,7 @@ pub(crate) async fn run<'a>(
     arrived: Instant,
     send: impl Fn(&Leg) -> Attempt<'a>,
 ) -> Ended {
+    let arrived = tokio::time::Instant::from_std(arrived);
     let mut hedge = Hedge::new(forward, effect, schedule);
     let mut flying = FuturesUnordered::new();
     let mut kept: Option<Came> = None;
@@ -71,7 +72,7 @@ pub(crate) async fn run<'a>(
                 };
             }
             Action::Wait(until) => {
-                let later = tokio::time::sleep_until((arrived + until).into());
+                let later = tokio::time::sleep_until(arrived + until);
                 event = tokio::select! {
                     Some((at, came)) = flying.next(), if !flying.is_empty() => {
                         let event = came.event(at, effect);

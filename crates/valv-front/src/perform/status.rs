@@ -33,7 +33,8 @@ pub(super) async fn status(call: &Call<'_>) -> Value {
             let regions = far.regions.regions().map(|of| region(call, far, &view, &of.name, engine));
             status["regions"] = regions.collect();
             status["systemHome"] = json!(far.regions.system_home());
-            status["warnings"] = far.regions.warnings().iter().map(|warning| json!(warning.to_string())).collect();
+            status["warnings"] =
+                far.regions.warnings().iter().map(|warning| json!(warning.to_string())).collect();
             status["replicas"] = copies(call, far);
             status["history"] = (far.history)().into();
         }
