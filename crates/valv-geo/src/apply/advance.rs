@@ -91,7 +91,7 @@ pub(super) async fn advance(context: &Context, vault: &VaultId, until: Option<u6
 }
 
 /// The commits of a page, if they continue the chain from `head` and lead where home says they lead.
-fn check(
+pub(super) fn check(
     vault: &VaultId,
     head: Head,
     records: &[bytes::Bytes],

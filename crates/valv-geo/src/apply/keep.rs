@@ -1,17 +1,20 @@
 //! What a replica does by itself: it bounds its own log and removes what purged vaults leave behind. It is no
 //! change of any vault, and no commit of home's says it.
 
-use valv_engine::{KeyRange, LeaseError, ReplicaLease, layout};
+use valv_engine::{KeyRange, LeaseError, Op, ReplicaLease, Transaction, layout};
 use valv_model::{UnixSeconds, VaultId};
-use valv_sealing::{Head, LogRecord};
+use valv_sealing::{Head, LogRecord, VaultEnvelope};
 
 use super::Replica;
-use super::local::{Fail, remove_range};
+use super::local::{Fail, is, remove_range, settle};
 use crate::source::SourceError;
 use crate::view;
 
 /// Heads read at once.
 const HEADS_PAGE: usize = 500;
+
+/// Vault records looked at at once. Each may have 320 KiB.
+const NAMES_PAGE: usize = 32;
 
 /// Log records looked at at once. Each may have 700 KiB.
 const LOG_PAGE: usize = 32;
@@ -45,6 +48,7 @@ impl Replica {
             Err(LeaseError::Read(error)) => return Err(error.into()),
             Err(error) => return Err(SourceError::Refused(error.to_string())),
         };
+        self.remove_strays(&lease).await.map_err(|fail| SourceError::Unreachable(format!("{fail:?}")))?;
         let prefix = layout::heads(&self.group);
         let mut range = KeyRange::prefix(prefix.clone()).limit(HEADS_PAGE);
         loop {
@@ -64,6 +68,32 @@ impl Replica {
             let Some(last) = page.last().filter(|_| page.len() == HEADS_PAGE) else { return Ok(()) };
             range = range.after(&last.key);
         }
+    }
+
+    /// Removes vault records that name a vault which is not here. A vault's record comes and goes with its head,
+    /// so such a one is damaged; if its vault is still there, a comparison brings the record back.
+    async fn remove_strays(&self, lease: &ReplicaLease) -> Result<(), Fail> {
+        for prefix in [layout::vaults(&self.group), layout::deleted_vaults(&self.group)] {
+            let mut range = KeyRange::prefix(prefix).limit(NAMES_PAGE);
+            loop {
+                let read = self.engine.read(std::slice::from_ref(&range)).await?;
+                let page = read.ranges.into_iter().next().unwrap_or_default();
+                for entry in &page {
+                    let Ok(envelope) = VaultEnvelope::decode(&entry.value) else { continue };
+                    let head = layout::head(&self.group, &envelope.id);
+                    if view::value(&*self.engine, head.clone()).await?.is_some() {
+                        continue;
+                    }
+                    tracing::error!(group = %self.group, vault = %envelope.id, "a damaged vault record is removed");
+                    let compares = vec![is(entry.key.clone(), Some(entry.value.clone())), is(head, None)];
+                    let ops = vec![Op::Delete(entry.key.clone())];
+                    settle(&*self.engine, lease, Transaction { compares, ops }, None).await?;
+                }
+                let Some(last) = page.last().filter(|_| page.len() == NAMES_PAGE) else { break };
+                range = range.after(&last.key);
+            }
+        }
+        Ok(())
     }
 
     /// Removes a purged vault's records, its log but for the last record, and at the end the mark that says so.

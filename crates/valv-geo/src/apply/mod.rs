@@ -23,6 +23,7 @@ mod compare;
 mod context;
 mod copy;
 mod follow;
+pub mod fuzzing;
 mod keep;
 mod lag;
 mod local;

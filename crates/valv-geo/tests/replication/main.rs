@@ -10,3 +10,4 @@ mod flaky;
 mod following;
 mod simulation;
 mod stopping;
+mod wire;

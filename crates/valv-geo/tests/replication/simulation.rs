@@ -340,6 +340,9 @@ impl Simulation {
         self.start_replica();
         if self.damaged {
             tokio::time::sleep(Duration::from_secs(60)).await;
+            let bounds = LogBounds { commits_max: 1000, bytes_max: 1_000_000, age_max_s: 3600 };
+            self.world.running.last().unwrap().replica.keep(bounds, NOW).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
         }
         self.world.caught_up().await;
         // Nothing is left of what copies replaced, and of copies that broke off.
