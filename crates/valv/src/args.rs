@@ -83,6 +83,11 @@ pub struct DevArgs {
     /// One region without a pair and without a gateway, in one process. Nothing is replicated.
     #[arg(long)]
     pub one_region: bool,
+    /// Each region on a host of its own (a network namespace), so that `valv region cut` can make packets vanish. Needs
+    /// root, ip and nft (Debian: iproute2, nftables). `valv rehearse --fault partition` uses it. The managed-identity
+    /// endpoint is then inside the home region's host.
+    #[arg(long, hide = true, conflicts_with = "one_region")]
+    pub separate_hosts: bool,
 }
 
 #[derive(Subcommand)]
@@ -96,11 +101,32 @@ pub enum RegionCommand {
         #[arg(long, default_value = crate::dev::DEFAULT_DIR)]
         dir: PathBuf,
     },
-    /// Start a region's processes again, and wait until they serve.
+    /// Start a region's processes again, let all its packets pass, and wait until it serves.
     #[command(after_help = "Example:\n  valv region heal eastus")]
     Heal {
         /// The region.
         name: String,
+        /// The folder of the running `valv dev`.
+        #[arg(long, default_value = crate::dev::DEFAULT_DIR)]
+        dir: PathBuf,
+    },
+    /// Make a region's packets vanish, of a `valv dev --separate-hosts`: nothing is reset. `heal` ends it.
+    #[command(
+        hide = true,
+        after_help = "Examples:\n  valv region cut eastus\n  valv region cut eastus --from westus --one-way in\n  valv region cut westus --from eastus --loss 20"
+    )]
+    Cut {
+        /// The region.
+        name: String,
+        /// Only packets from and to this region, or the gateway.
+        #[arg(long, value_name = "OTHER")]
+        from: Option<String>,
+        /// Only this direction: `in`, the region does not hear; `out`, it is not heard.
+        #[arg(long, value_enum)]
+        one_way: Option<crate::dev::hosts::Way>,
+        /// Only so many of a hundred packets, at random.
+        #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..100))]
+        loss: Option<u8>,
         /// The folder of the running `valv dev`.
         #[arg(long, default_value = crate::dev::DEFAULT_DIR)]
         dir: PathBuf,

@@ -29,6 +29,8 @@ const PACKAGES: &[Package] = &[
         why: "vault names below localhost resolve",
     },
     Package { name: "faketime", probe: &["faketime", "--version"], why: "tests move a node's clock" },
+    Package { name: "iproute2", probe: &["ip", "-V"], why: "tests give each region a host of its own" },
+    Package { name: "nftables", probe: &["nft", "--version"], why: "tests make packets vanish" },
     Package { name: "strace", probe: &["strace", "--version"], why: "tests make system calls fail" },
     Package { name: "softhsm2", probe: &["softhsm2-util", "--version"], why: "root keys in a PKCS#11 token" },
     Package {

@@ -15,6 +15,7 @@ use super::init;
 use crate::args::RegionCommand;
 use crate::config::{self, Config};
 use crate::dev::control::{Action, ask};
+use crate::dev::hosts::Cut;
 use crate::node::peer_tls;
 use crate::output::{Problem, Result, line, progress};
 
@@ -23,6 +24,10 @@ pub fn run(command: &RegionCommand) -> Result<()> {
     match command {
         RegionCommand::Fail { name, dir } => super::block_on(tell(dir, Action::Fail, name)),
         RegionCommand::Heal { name, dir } => super::block_on(tell(dir, Action::Heal, name)),
+        RegionCommand::Cut { name, from, one_way, loss, dir } => {
+            let cut = Cut { from: from.clone(), one_way: *one_way, loss: *loss };
+            super::block_on(tell(dir, Action::Cut(cut), name))
+        }
         RegionCommand::Rebuild { config, .. } => rebuild_region(config),
     }
 }

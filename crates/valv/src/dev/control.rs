@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::hosts::{Cut, Hosts};
 use super::supervisor::{Order, Processes};
 use crate::output::{Problem, Result};
 
@@ -22,13 +23,25 @@ const LINE_DEADLINE: Duration = Duration::from_secs(5);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What is done to a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// Its processes are killed.
     Fail,
-    /// They are started again.
+    /// They are started again, and no packet of theirs vanishes any more.
     Heal,
+    /// Packets from and to them vanish.
+    Cut(Cut),
+}
+
+/// What orders are carried out on.
+pub struct Ground {
+    /// All processes.
+    pub processes: Arc<Processes>,
+    /// The regions' names.
+    pub regions: Vec<String>,
+    /// None: all run on this machine.
+    pub hosts: Option<Arc<Hosts>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,17 +70,17 @@ pub fn listen(dir: &Path) -> Result<UnixListener> {
 }
 
 /// Serves orders for ever.
-pub async fn serve(listener: UnixListener, processes: Arc<Processes>, regions: Vec<String>) {
+pub async fn serve(listener: UnixListener, ground: Arc<Ground>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (processes, regions) = (Arc::clone(&processes), regions.clone());
+        let ground = Arc::clone(&ground);
         tokio::spawn(async move {
             let answer = match read_ask(stream).await {
                 Err(_) => return,
-                Ok((stream, ask)) => (stream, carry_out(&processes, &regions, &ask).await),
+                Ok((stream, ask)) => (stream, carry_out(&ground, ask).await),
             };
             let (mut stream, outcome) = answer;
             let answer = match outcome {
@@ -95,17 +108,30 @@ async fn read_line(reader: &mut BufReader<UnixStream>) -> std::io::Result<String
     Ok(line)
 }
 
-async fn carry_out(processes: &Processes, regions: &[String], ask: &Ask) -> Result<String> {
-    let known = regions.contains(&ask.region);
-    let process = processes.find(&ask.region).filter(|_| known).ok_or_else(|| {
-        Problem::usage(format!("there is no region '{}'; the regions are {}", ask.region, regions.join(", ")))
+async fn carry_out(ground: &Ground, ask: Ask) -> Result<String> {
+    let Ask { action, region } = ask;
+    let known = ground.regions.contains(&region);
+    let process = ground.processes.find(&region).filter(|_| known).ok_or_else(|| {
+        Problem::usage(format!(
+            "there is no region '{region}'; the regions are {}",
+            ground.regions.join(", ")
+        ))
     })?;
-    process
-        .order(match ask.action {
-            Action::Fail => Order::Fail,
-            Action::Heal => Order::Heal,
-        })
-        .await
+    match (action, &ground.hosts) {
+        (Action::Fail, _) => process.order(Order::Fail).await,
+        (Action::Heal, None) => process.order(Order::Heal).await,
+        (Action::Heal, Some(hosts)) => {
+            hosts.heal(&region)?;
+            process.order(Order::Heal).await
+        }
+        (Action::Cut(cut), Some(hosts)) => {
+            hosts.cut(&region, &cut)?;
+            Ok(format!("{region} is cut off"))
+        }
+        (Action::Cut(_), None) => {
+            Err(Problem::usage("all regions run on this machine; start it with `valv dev --separate-hosts`"))
+        }
+    }
 }
 
 /// Asks a running `valv dev`; its words on what was done.

@@ -1,11 +1,13 @@
 //! The files of the deployment: who runs where, written as configurations such as an operator writes.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use valv_model::RegionName;
 use zeroize::Zeroizing;
 
+use super::hosts::Hosts;
 use super::ports::{free_port, has_ipv6, kept_port};
 use super::supervisor::Program;
 use super::{DOMAIN, VAULT};
@@ -33,6 +35,9 @@ pub struct Layout {
 
 struct Region {
     name: &'static str,
+    address: Ipv4Addr,
+    /// What its program is started by.
+    enter: Vec<String>,
     public_port: u16,
     health_port: u16,
     peer_port: u16,
@@ -46,11 +51,15 @@ pub struct Client {
 
 impl Layout {
     /// Chooses ports; those that a shell remembers stay the same at every start.
-    pub fn new(dir: &Path, port: u16, one_region: bool) -> Result<Self> {
+    /// `hosts`: where the regions' programs run; None: all on this machine's loopback address.
+    pub fn new(dir: &Path, port: u16, one_region: bool, hosts: Option<&Hosts>) -> Result<Self> {
         let regions = if one_region { &REGIONS[..1] } else { &REGIONS[..] };
         let region = |name: &&'static str| {
             let public_port = if one_region { port } else { free_port()? };
-            Ok(Region { name, public_port, health_port: free_port()?, peer_port: free_port()? })
+            let address = hosts.and_then(|hosts| hosts.address(name)).unwrap_or(Ipv4Addr::LOCALHOST);
+            let enter = hosts.map(|hosts| hosts.enter(name)).unwrap_or_default();
+            let (health_port, peer_port) = (free_port()?, free_port()?);
+            Ok(Region { name, address, enter, public_port, health_port, peer_port })
         };
         Ok(Self {
             dir: dir.to_owned(),
@@ -79,10 +88,19 @@ impl Layout {
 
     /// What is started, in this order.
     pub fn programs(&self) -> Vec<Program> {
-        let program =
-            |name: &str, health_port| Program { name: name.to_owned(), dir: self.dir.clone(), health_port };
-        let regions = self.regions.iter().map(|region| program(region.name, region.health_port));
-        regions.chain(self.gateway.map(|health_port| program(GATEWAY, health_port))).collect()
+        let program = |name: &str, address: Ipv4Addr, port: u16, enter: &[String]| Program {
+            name: name.to_owned(),
+            dir: self.dir.clone(),
+            door: (address, port).into(),
+            enter: enter.to_vec(),
+        };
+        let region = |region: &Region| {
+            // On a host of its own nothing of its loopback address can be reached.
+            let port = if region.enter.is_empty() { region.health_port } else { region.public_port };
+            program(region.name, region.address, port, &region.enter)
+        };
+        let gateway = self.gateway.map(|port| program(GATEWAY, Ipv4Addr::LOCALHOST, port, &[]));
+        self.regions.iter().map(region).chain(gateway).collect()
     }
 
     /// Makes the root key, the peers' certificates, the stores and the first client where they are missing, and writes
@@ -175,8 +193,8 @@ impl Layout {
     }
 
     fn region_configuration(&self, region: &Region, client_id: Option<&str>) -> String {
-        let Region { name, public_port, health_port, peer_port } = region;
-        let peer_listen = format!("listen = \"127.0.0.1:{peer_port}\"\n");
+        let Region { name, address, public_port, health_port, peer_port, .. } = region;
+        let peer_listen = format!("listen = \"{address}:{peer_port}\"\n");
         let (deployment, peer) = self.deployment(name, &peer_listen);
         // The metadata address of a machine is one: the home region's node plays it.
         let identity = match client_id.filter(|_| *name == REGIONS[0]) {
@@ -187,7 +205,7 @@ impl Layout {
             None => String::new(),
         };
         let head = self.head(Some(name));
-        let rest = self.rest(name, *public_port, *health_port);
+        let rest = self.rest(name, *address, *public_port, *health_port);
         format!(
             "{head}[store]\npath = \"{name}.redb\"\n[root_key]\nsources = [{{ file = \"root.key\" }}]\n{rest}{identity}{deployment}{peer}"
         )
@@ -195,7 +213,8 @@ impl Layout {
 
     fn gateway_configuration(&self, health_port: u16) -> String {
         let (deployment, peer) = self.deployment(GATEWAY, "");
-        format!("{}{}{deployment}{peer}", self.head(None), self.rest(GATEWAY, self.port, health_port))
+        let rest = self.rest(GATEWAY, Ipv4Addr::LOCALHOST, self.port, health_port);
+        format!("{}{rest}{deployment}{peer}", self.head(None))
     }
 
     fn head(&self, region: Option<&str>) -> String {
@@ -206,12 +225,12 @@ impl Layout {
         )
     }
 
-    fn rest(&self, name: &str, port: u16, health_port: u16) -> String {
+    fn rest(&self, name: &str, address: Ipv4Addr, port: u16, health_port: u16) -> String {
         let v6 = if has_ipv6() && port == self.port { format!(", \"[::1]:{port}\"") } else { String::new() };
         let public_port = self.port;
         format!(
             r#"[listen]
-addresses = ["127.0.0.1:{port}"{v6}]
+addresses = ["{address}:{port}"{v6}]
 certificate = "tls.crt"
 key = "tls.key"
 public_port = {public_port}
@@ -232,7 +251,8 @@ rate = false
             return (String::new(), String::new());
         }
         let region = |region: &Region| {
-            format!("[[regions]]\nname = \"{}\"\npeers = [\"127.0.0.1:{}\"]\n", region.name, region.peer_port)
+            let Region { name, address, peer_port, .. } = region;
+            format!("[[regions]]\nname = \"{name}\"\npeers = [\"{address}:{peer_port}\"]\n")
         };
         let peer = format!(
             "[peer]\n{listen}certificate = \"peer-{name}.crt\"\nkey = \"peer-{name}.key\"\nca = \"peer-ca.crt\"\n"
@@ -264,7 +284,7 @@ mod tests {
         for one_region in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             super::super::certificates::make(dir.path(), DOMAIN).unwrap();
-            let layout = Layout::new(dir.path(), 8443, one_region).unwrap();
+            let layout = Layout::new(dir.path(), 8443, one_region, None).unwrap();
             let client = layout.make().unwrap();
             let names: Vec<String> = layout.programs().into_iter().map(|program| program.name).collect();
             let expected: &[&str] = if one_region { &["eastus"] } else { &["eastus", "westus", "gateway"] };
@@ -282,11 +302,14 @@ mod tests {
                 assert_eq!(config.managed_identity.is_some(), region == REGIONS[0]);
             }
             // A second start finds what the first made.
-            assert_eq!(Layout::new(dir.path(), 8443, one_region).unwrap().make().unwrap().id, client.id);
+            assert_eq!(
+                Layout::new(dir.path(), 8443, one_region, None).unwrap().make().unwrap().id,
+                client.id
+            );
             // A store that is gone is not made anew.
             fs::remove_file(dir.path().join("eastus.redb")).unwrap();
             let refused =
-                Layout::new(dir.path(), 8443, one_region).unwrap().make().err().unwrap().to_string();
+                Layout::new(dir.path(), 8443, one_region, None).unwrap().make().err().unwrap().to_string();
             assert!(refused.contains("eastus.redb is missing"), "{refused}");
         }
     }

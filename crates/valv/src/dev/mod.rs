@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod control;
 pub mod environment;
 mod example;
+pub mod hosts;
 mod layout;
 mod ports;
 mod supervisor;
@@ -22,6 +23,7 @@ use crate::args::DevArgs;
 use crate::output::{Problem, Result, line, progress};
 use crate::remote::Remote;
 use environment::Environment;
+use hosts::Hosts;
 use layout::Layout;
 use supervisor::{Process, Processes};
 
@@ -42,7 +44,8 @@ pub fn run(args: &DevArgs) -> Result<()> {
     let port = ports::choose_port(args.port)?;
     let _ = fs::remove_file(environment::path(&dir));
     certificates::make(&dir, DOMAIN)?;
-    let layout = Layout::new(&dir, port, args.one_region)?;
+    let hosts = args.separate_hosts.then(|| Hosts::make(&dir, &layout::REGIONS)).transpose()?.map(Arc::new);
+    let layout = Layout::new(&dir, port, args.one_region, hosts.as_deref())?;
     let client = layout.make()?;
     let authority = format!("https://localhost:{port}");
     let resolves = ports::loopback(&format!("{VAULT}.{DOMAIN}"), port);
@@ -64,8 +67,8 @@ pub fn run(args: &DevArgs) -> Result<()> {
         let processes: Vec<Process> =
             layout.programs().into_iter().map(Process::start).collect::<Result<_>>()?;
         let processes = Arc::new(Processes(processes));
-        let orders =
-            tokio::spawn(control::serve(control::listen(&dir)?, Arc::clone(&processes), layout.regions()));
+        let ground = control::Ground { processes: Arc::clone(&processes), regions: layout.regions(), hosts };
+        let orders = tokio::spawn(control::serve(control::listen(&dir)?, Arc::new(ground)));
         let made_ready = async {
             processes.up().await?;
             furnish(&dir, &environment, started + READY_DEADLINE).await?;

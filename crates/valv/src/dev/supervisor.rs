@@ -2,7 +2,7 @@
 //! back when somebody asks. They end with us, because each watches its standard input.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -33,8 +33,10 @@ pub struct Program {
     pub name: String,
     /// The folder of its files.
     pub dir: PathBuf,
-    /// The port of its health listener on 127.0.0.1, which answers once it serves.
-    pub health_port: u16,
+    /// Where it takes connections once it serves.
+    pub door: SocketAddr,
+    /// What it is started by, to run on a host of its own; empty: directly.
+    pub enter: Vec<String>,
 }
 
 impl Program {
@@ -50,7 +52,16 @@ impl Program {
     fn start(&self) -> Result<Running> {
         let failed = |e: std::io::Error| Problem::new(format!("{} cannot be started: {e}", self.name));
         let log = || fs::OpenOptions::new().create(true).append(true).open(self.file("log"));
-        let mut child = Command::new(std::env::current_exe().map_err(failed)?)
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut command = match self.enter.split_first() {
+            None => Command::new(&program),
+            Some((enter, arguments)) => {
+                let mut command = Command::new(enter);
+                command.args(arguments).arg(&program);
+                command
+            }
+        };
+        let mut child = command
             .args(["serve", "--stop-with-stdin", "--config"])
             .arg(self.config())
             .stdin(Stdio::piped())
@@ -217,11 +228,10 @@ impl Keeper {
         }
     }
 
-    /// Waits until the health listener takes connections: it is opened after everything else.
+    /// Waits until it takes connections: it does so after everything else.
     async fn up(&mut self) -> Result<()> {
         let deadline = Instant::now() + UP_DEADLINE;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.program.health_port));
-        while TcpStream::connect(address).await.is_err() {
+        while !answers(self.program.door).await {
             let exited = self.running.as_mut().and_then(|running| running.child.try_wait().ok().flatten());
             if let Some(status) = exited {
                 self.running = None;
@@ -240,6 +250,10 @@ impl Keeper {
         }
         Ok(())
     }
+}
+
+async fn answers(door: SocketAddr) -> bool {
+    matches!(tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(door)).await, Ok(Ok(_)))
 }
 
 /// The end of a process that runs; never, if none does.
