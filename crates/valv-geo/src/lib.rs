@@ -22,7 +22,9 @@ pub mod standing;
 pub use standing::Standing;
 
 pub mod mode;
-pub use mode::{Asked, Forward, Here, Leg, NodeView, PeerId, Plan, Refusal, RegionView, Role, Target, View};
+pub use mode::{
+    Asked, CopyView, Forward, Here, Leg, NodeView, PeerId, Plan, Refusal, RegionView, Role, Target, View,
+};
 
 pub mod hedge;
 pub use hedge::{Action, Event, GiveUp, Hedge};

@@ -2,6 +2,7 @@
 //! anybody, and two doors may decide differently without harm.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use valv_engine::GroupId;
@@ -69,6 +70,21 @@ pub struct NodeView {
     pub home: bool,
     /// The groups of other regions that it can answer for, by its last answer. Kept while it does not answer.
     pub replicas: Vec<GroupId>,
+    /// How far its copies were, by its last answer; for people.
+    pub copies: Vec<CopyView>,
+}
+
+/// How far another node's copy of a group was when it last answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyView {
+    /// Of what.
+    pub group: GroupId,
+    /// Following, copying, stopped and why.
+    pub state: String,
+    /// Behind home by this much; None: not known.
+    pub lag: Option<Duration>,
+    /// Commits that home had and it has not.
+    pub behind_commits: u64,
 }
 
 /// What a door knows of a region.

@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use valv_engine::GroupId;
 use valv_geo::health::Settings;
-use valv_geo::{Here, NodeProbe, NodeState, NodeView, PeerId, RegionHealth, RegionView, View};
+use valv_geo::{CopyView, Here, NodeProbe, NodeState, NodeView, PeerId, RegionHealth, RegionView, View};
 use valv_model::RegionName;
 
 use crate::node::clock_ms;
-use crate::{Local, Peers, Probe, ProbedStanding, SendError};
+use crate::{Local, Peers, Probe, ProbedReplica, ProbedStanding, SendError};
 
 /// Probes of one node under way at a time: those within one deadline.
 const FLYING: usize = 4;
@@ -222,8 +222,21 @@ impl Neighbour {
             alive: self.state.alive.is_closed(),
             home: self.state.home.is_closed(),
             replicas: self.probe.as_ref().map(|(probe, _)| complete(probe)).unwrap_or_default(),
+            copies: self.probe.as_ref().map(|(probe, _)| copies(probe)).unwrap_or_default(),
         }
     }
+}
+
+fn copies(probe: &Probe) -> Vec<CopyView> {
+    let copy = |(group, replica): (&String, &ProbedReplica)| {
+        Some(CopyView {
+            group: GroupId::parse(group).ok()?,
+            state: replica.state.clone(),
+            lag: replica.lag_ms.map(Duration::from_millis),
+            behind_commits: replica.behind_commits,
+        })
+    };
+    probe.replicas.iter().filter_map(copy).collect()
 }
 
 impl State {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use valv_engine::GroupId;
 use valv_geo::apply::{ReplicaState, ReplicaStatus};
-use valv_geo::{NodeView, RegionHealth, Standing, View};
+use valv_geo::{CopyView, NodeView, RegionHealth, Standing, View};
 use valv_model::RegionName;
 
 use super::Call;
@@ -83,7 +83,22 @@ fn region(call: &Call<'_>, far: &Far, view: &View, name: &RegionName, engine: bo
 
 fn node(node: &NodeView) -> Value {
     let replicas: Vec<&str> = node.replicas.iter().map(GroupId::as_str).collect();
-    json!({ "address": &*node.peer.address, "alive": node.alive, "home": node.home, "replicas": replicas })
+    let copy = |copy: &CopyView| {
+        json!({
+            "group": copy.group.as_str(),
+            "state": copy.state,
+            "lagMs": copy.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+            "behindCommits": copy.behind_commits,
+        })
+    };
+    let copies: Vec<Value> = node.copies.iter().map(copy).collect();
+    json!({
+        "address": &*node.peer.address,
+        "alive": node.alive,
+        "home": node.home,
+        "replicas": replicas,
+        "copies": copies,
+    })
 }
 
 /// The copies in this node's store.

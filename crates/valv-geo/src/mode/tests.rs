@@ -47,6 +47,7 @@ impl Case {
             alive,
             home,
             replicas: copies(whole),
+            copies: Vec::new(),
         };
         let others = [
             node("east", self.east.0, self.east.1, false),

@@ -32,10 +32,10 @@ pub async fn run(target: &Target) -> Result<()> {
         line("");
         table(&node_rows(regions));
     }
-    let copies = answer["replicas"].as_array().map_or(&[][..], Vec::as_slice);
-    if !copies.is_empty() {
-        line(format!("\nCopies in {}:", text(&answer["region"])));
-        table(&copy_rows(copies));
+    let copies = copy_rows(&answer);
+    if copies.len() > 1 {
+        line("");
+        table(&copies);
     }
     let warnings: Vec<&str> = strings(&answer["warnings"]).collect();
     if !warnings.is_empty() {
@@ -86,16 +86,24 @@ fn node_rows(regions: &[Value]) -> Vec<Vec<String>> {
     rows
 }
 
-fn copy_rows(copies: &[Value]) -> Vec<Vec<String>> {
-    let mut rows = vec![["GROUP", "HOME", "STATE", "LAG", "BEHIND"].map(str::to_owned).to_vec()];
-    for copy in copies {
+/// The copies that the answering node keeps, and those of the others as they last said.
+fn copy_rows(answer: &Value) -> Vec<Vec<String>> {
+    let mut rows = vec![["COPY OF", "IN", "STATE", "LAG", "BEHIND"].map(str::to_owned).to_vec()];
+    let row = |region: &Value, copy: &Value| {
         let state = match copy["reason"].as_str() {
             Some(reason) => format!("{}: {reason}", text(&copy["state"])),
             None => text(&copy["state"]),
         };
         let lag = copy["lagMs"].as_u64().map_or("-".to_owned(), |ms| format!("{ms} ms"));
         let behind = copy["behindCommits"].as_u64().map_or("-".to_owned(), |n| format!("{n} commits"));
-        rows.push(vec![text(&copy["group"]), text(&copy["home"]), state, lag, behind]);
+        vec![text(&copy["group"]), text(region), state, lag, behind]
+    };
+    rows.extend(answer["replicas"].as_array().into_iter().flatten().map(|copy| row(&answer["region"], copy)));
+    for region in answer["regions"].as_array().into_iter().flatten() {
+        for node in region["nodes"].as_array().into_iter().flatten() {
+            let copies = node["copies"].as_array().into_iter().flatten();
+            rows.extend(copies.map(|copy| row(&region["name"], copy)));
+        }
     }
     rows
 }
@@ -144,13 +152,20 @@ mod tests {
         let rows = node_rows(&regions);
         assert_eq!(rows[1], ["127.0.0.1:1", "eastus", "no", "no", ""]);
         assert_eq!(rows[2][..4], ["(who answers)", "westus", "yes", "yes"]);
-        let copies = [
-            json!({ "group": "$system", "home": "eastus", "lagMs": 40, "behindCommits": 0, "state": "following" }),
-            json!({ "group": "eastus", "home": "eastus", "lagMs": null, "behindCommits": 3, "state": "unreachable", "reason": "refused" }),
-        ];
-        let rows = copy_rows(&copies);
-        assert_eq!(rows[1], ["$system", "eastus", "following", "40 ms", "0 commits"]);
+        let answer = json!({
+            "region": "westus",
+            "replicas": [
+                { "group": "$system", "home": "eastus", "lagMs": 40, "behindCommits": 0, "state": "following" },
+                { "group": "eastus", "home": "eastus", "lagMs": null, "behindCommits": 3, "state": "unreachable", "reason": "refused" },
+            ],
+            "regions": [{ "name": "eastus", "nodes": [
+                { "copies": [{ "group": "westus", "lagMs": 7, "behindCommits": 1, "state": "following" }] },
+            ] }],
+        });
+        let rows = copy_rows(&answer);
+        assert_eq!(rows[1], ["$system", "westus", "following", "40 ms", "0 commits"]);
         assert_eq!(rows[2][2..], ["unreachable: refused", "-", "3 commits"]);
+        assert_eq!(rows[3], ["westus", "eastus", "following", "7 ms", "1 commits"]);
         let change = json!({ "atMs": 1_700_000_000_123_i64, "region": "eastus", "from": "available", "to": "unavailable", "why": "w" });
         assert_eq!(
             change_row(&change),

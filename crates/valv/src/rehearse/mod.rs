@@ -190,7 +190,8 @@ async fn caught_up(remote: &Remote) -> Result<()> {
 fn lag(status: &Value) -> Option<u64> {
     let regions = status["regions"].as_array()?;
     let pair = regions.iter().find(|region| region["name"] == PAIR)?;
-    pair["replicas"].as_array()?.iter().find(|replica| replica["group"] == HOME)?["lagMs"].as_u64()
+    let copies = pair["nodes"].as_array()?.iter().filter_map(|node| node["copies"].as_array());
+    copies.flatten().find(|copy| copy["group"] == HOME)?["lagMs"].as_u64()
 }
 
 /// One line a second, of the requests that ended in it.
