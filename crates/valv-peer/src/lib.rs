@@ -62,3 +62,6 @@ pub use error::SendError;
 
 mod seams;
 pub use seams::{Forwarder, Homes, Located};
+
+mod fuzz;
+pub use fuzz::read_everything;

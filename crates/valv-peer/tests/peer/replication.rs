@@ -99,3 +99,34 @@ async fn what_was_copied_is_told_to_regions() {
     let copied = peers(&west, &[&server.peer]).copied(&server.peer, &group(), soon()).await.unwrap().unwrap();
     assert_eq!(copied.lineage.0.as_u128(), 9);
 }
+
+/// The first inputs of the fuzz targets are what is really sent; a seed that is missing is written.
+#[test]
+fn the_seeds_of_the_fuzz_target_are_messages_as_they_are_sent() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
+    for file in std::fs::read_dir(dir.join("forward_heads")).unwrap() {
+        let seed = std::fs::read(file.unwrap().path()).unwrap();
+        valv_peer::ForwardHead::parse(&seed).unwrap();
+    }
+    let event: Result<HeadsEvent, SourceError> = Ok(HeadsEvent::Heads {
+        lineage: valv_engine::Lineage(uuid::Uuid::from_u128(3)),
+        continues: None,
+        epoch: Epoch(1),
+        heads: vec![valv_geo::source::VaultHead { vault: vault(), head: Head::START }],
+    });
+    let end: Result<CopyEvent, SourceError> = Ok(CopyEvent::End { records: 1 });
+    let failed: Result<CopyEvent, SourceError> = Err(SourceError::Damaged("it is".into()));
+    let messages =
+        [valv_geo::wire::encode(&event), valv_geo::wire::encode(&end), valv_geo::wire::encode(&failed)];
+    let mut stream = Vec::new();
+    for message in messages.map(Result::unwrap) {
+        stream.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        stream.extend(message);
+    }
+    let path = dir.join("peer_messages/stream");
+    if !path.exists() {
+        std::fs::write(&path, &stream).unwrap();
+    }
+    assert_eq!(std::fs::read(path).unwrap(), stream, "remove the file and run this test to write it anew");
+    valv_peer::read_everything(&stream).unwrap();
+}
