@@ -44,7 +44,7 @@ async fn f34_a_certificate_that_ends_ends_its_connections_and_a_renewed_one_goes
     let ca = Ca::new();
     let east = ca.region("eastus");
     let server = Server::start("eastus", &east, Scripted::echo()).await;
-    ca.write("short", valv_peer::gateway_name(), Duration::from_secs(3));
+    ca.write("short", valv_peer::gateway_name(), Duration::from_secs(5));
     let (renewed, left) = (ca.load("short", Role::Gateway), ca.load("short", Role::Gateway));
     let (renewed_peers, left_peers) = (peers(&renewed, &[&server.peer]), peers(&left, &[&server.peer]));
     for peers in [&renewed_peers, &left_peers] {

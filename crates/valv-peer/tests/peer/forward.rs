@@ -1,14 +1,21 @@
 //! A client's request on its way through.
 
+use std::convert::Infallible;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Semaphore;
 use valv_peer::{FORWARD_HEADER, Forwarder as _, ListenSettings, Peers, Role, SendError};
 
 use crate::world::{
-    Ca, Counting, DEADLINE, Scripted, Server, client, get, head, peers, settings, soon, until,
+    Ca, Counting, DEADLINE, Scripted, Server, client, get, head, peers, raw_client, settings, soon, until,
 };
 
 #[tokio::test]
@@ -34,6 +41,7 @@ async fn a_request_arrives_as_the_client_sent_it_without_what_only_doors_may_say
         .header("keep-alive", "timeout=5")
         .header("x-hop", "1")
         .header("te", "gzip")
+        .header("proxy-authorization", "Basic eDp5")
         .header("transfer-encoding", "chunked")
         .body(Bytes::from_static(b"{\"value\":\"v\"}"))
         .unwrap();
@@ -148,4 +156,57 @@ async fn a_node_that_stops_finishes_what_it_has_begun() {
     go.close();
     assert_eq!(&asked.await.unwrap().unwrap().into_body()[..], b"done");
     tokio::time::timeout(DEADLINE, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_only_doors_may_say_is_taken_away_on_both_sides() {
+    let ca = Ca::new();
+    // The client's side: what arrives at a server that takes everything.
+    let seen: &'static Mutex<Vec<String>> = Box::leak(Box::default());
+    let node = crate::lost::raw(&ca, move |stream| async move {
+        let service = service_fn(move |request: Request<Incoming>| async move {
+            seen.lock().unwrap().extend(request.headers().keys().map(ToString::to_string));
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+        });
+        let _ =
+            http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    });
+    let node = node.await;
+    let request = Request::get("/").header("x-valv-mode", "forged").body(Bytes::new()).unwrap();
+    peers(&ca.gateway(), &[&node]).forward(&node, &head(), request, soon()).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [FORWARD_HEADER]);
+
+    // The listener's side: what the front gets of a peer that sends everything.
+    let forwarded = Scripted::echo();
+    let server = Server::start("eastus", &ca.region("eastus"), forwarded.clone()).await;
+    let mut raw = raw_client(&ca, &server.peer).await;
+    let base = format!("https://{}", valv_peer::region_name(&server.peer.region));
+    let request = Request::get(format!("{base}/secrets"))
+        .header(FORWARD_HEADER, head().encode().unwrap())
+        .header("x-valv-mode", "forged")
+        .body(Full::default())
+        .unwrap();
+    assert_eq!(raw.send_request(request).await.unwrap().status(), 200);
+    let names: Vec<String> =
+        forwarded.seen.lock().unwrap()[0].2.headers().keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["host"]);
+
+    // And what is no question is refused in so many words.
+    for (method, path, forward, status) in [
+        ("GET", "/secrets", Some("{}"), 400),
+        ("GET", "/secrets", None, 404),
+        ("GET", "/peer/v1/other", None, 404),
+        ("GET", "/peer/v1/vault/a--b", None, 400),
+        ("GET", "/peer/v1/heads/NO", None, 400),
+        ("POST", "/peer/v1/probe", None, 405),
+    ] {
+        let mut request = Request::builder().method(method).uri(format!("{base}{path}"));
+        if let Some(forward) = forward {
+            request = request.header(FORWARD_HEADER, forward);
+        }
+        let answer = raw.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert!(answer.headers().contains_key("x-valv-peer-refusal"));
+    }
+    assert_eq!(forwarded.seen.lock().unwrap().len(), 1);
 }

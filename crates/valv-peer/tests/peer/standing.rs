@@ -13,7 +13,10 @@ use valv_model::VaultId;
 use valv_peer::{HomeStanding, StandingSettings, Watch, WatchSettings};
 use valv_sealing::{Chain, Head};
 
-use crate::world::{Ca, Fake, Server, nobody, peer, peers, region, until};
+use crate::world::{Ca, DEADLINE, Fake, Server, nobody, peer, peers, region, until};
+
+/// For a pair that is away.
+const SHORT: Duration = Duration::from_millis(600);
 
 /// The pair eastus and westus; the system group's home is eastus.
 pub fn pair() -> RegionMap {
@@ -70,11 +73,11 @@ impl World {
         *self.west.copied.lock().unwrap() = Some(Copied { lineage, complete: true, heads });
     }
 
-    /// The task of eastus, with westus at `node`.
-    fn start(&self, node: &PeerId) -> Arc<HomeStanding> {
+    /// The task of eastus, with westus at `node`, for which it waits so long.
+    fn start(&self, node: &PeerId, wait: Duration) -> Arc<HomeStanding> {
         let settings = StandingSettings {
-            wait: Duration::from_millis(600),
-            answer: Duration::from_millis(500),
+            wait,
+            answer: DEADLINE,
             look: Duration::from_millis(20),
             again: Duration::from_millis(50),
             ..StandingSettings::default()
@@ -101,7 +104,7 @@ async fn f27_a_home_whose_pair_copied_another_store_or_more_of_it_does_not_serve
     }
     world.copied(Lineage(uuid::Uuid::from_u128(1)), 5);
     let server = Server::fake(&world.west, &world.ca, None).await;
-    let standing = world.start(&server.peer);
+    let standing = world.start(&server.peer, DEADLINE);
     assert_eq!(standing.now(), Standing::Checking);
     let masked = becomes(&standing, |s| *s != Standing::Checking).await;
     assert!(matches!(masked, Standing::Masked(Reason::OtherLineage { .. })), "{masked:?}");
@@ -110,7 +113,7 @@ async fn f27_a_home_whose_pair_copied_another_store_or_more_of_it_does_not_serve
     becomes(&standing, Standing::is_good).await;
 
     world.copied(world.engine.lineage(), 6);
-    let again = world.start(&server.peer);
+    let again = world.start(&server.peer, DEADLINE);
     let masked = becomes(&again, |s| *s != Standing::Checking).await;
     assert!(matches!(masked, Standing::Masked(Reason::Behind { own: 5, copied: 6, .. })), "{masked:?}");
 }
@@ -120,21 +123,21 @@ async fn a_home_whose_pair_has_copied_nothing_yet_serves() {
     let world = World::new();
     *world.west.copied.lock().unwrap() = None;
     let server = Server::fake(&world.west, &world.ca, None).await;
-    becomes(&world.start(&server.peer), Standing::is_good).await;
+    becomes(&world.start(&server.peer, DEADLINE), Standing::is_good).await;
 }
 
 #[tokio::test]
 async fn a_home_that_cannot_reach_its_pair_serves_after_a_while_if_it_holds_anything() {
     let world = World::new();
     let node = peer("westus", nobody().await);
-    let alone = becomes(&world.start(&node), |s| *s != Standing::Checking).await;
+    let alone = becomes(&world.start(&node, SHORT), |s| *s != Standing::Checking).await;
     assert!(matches!(alone, Standing::Masked(Reason::EmptyAlone { .. })), "{alone:?}");
 
     for group in ["$system", "eastus"] {
         advance(&world.engine, group, 5).await;
     }
     let begun = Instant::now();
-    let standing = world.start(&node);
+    let standing = world.start(&node, SHORT);
     assert!(becomes(&standing, |s| *s != Standing::Checking).await.is_good());
     assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
 

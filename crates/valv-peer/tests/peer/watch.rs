@@ -9,12 +9,12 @@ use valv_geo::{PeerId, RegionHealth};
 use valv_model::RegionName;
 use valv_peer::{Local, Peers, ProbedReplica, ProbedStanding, Watch, WatchSettings};
 
-use crate::world::{Ca, Fake, Server, nobody, peer, peers, region, until};
+use crate::world::{Ca, DEADLINE, Fake, Server, hasty, nobody, peer, peers, region, until};
 
 fn quick() -> WatchSettings {
     let health = Settings {
         probe_each: Duration::from_millis(50),
-        probe_deadline: Duration::from_millis(400),
+        probe_deadline: DEADLINE,
         good_for: Duration::from_millis(100),
         stay_min: Duration::from_millis(200),
         ..Settings::default()
@@ -23,8 +23,17 @@ fn quick() -> WatchSettings {
 }
 
 fn watch(peers: &Arc<Peers>, local: Option<Arc<dyn Local>>, nodes: &[&PeerId]) -> Arc<Watch> {
+    watch_with(quick(), peers, local, nodes)
+}
+
+fn watch_with(
+    settings: WatchSettings,
+    peers: &Arc<Peers>,
+    local: Option<Arc<dyn Local>>,
+    nodes: &[&PeerId],
+) -> Arc<Watch> {
     let regions: Vec<RegionName> = ["eastus", "westus"].map(region).into();
-    Watch::start(peers, local, regions, nodes.iter().map(|node| (*node).clone()).collect(), quick())
+    Watch::start(peers, local, regions, nodes.iter().map(|node| (*node).clone()).collect(), settings)
 }
 
 async fn becomes(watch: &Watch, name: &str, health: RegionHealth) {
@@ -111,8 +120,10 @@ async fn a_door_that_starts_in_an_outage_waits_for_nobody_longer_than_a_probe() 
     let ca = Ca::new();
     let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (gone, frozen_node) = (peer("eastus", nobody().await), peer("westus", frozen.local_addr().unwrap()));
-    let peers = peers(&ca.gateway(), &[&gone, &frozen_node]);
-    let watch = watch(&peers, None, &[&gone, &frozen_node]);
+    let peers = hasty(&ca.gateway(), &[&gone, &frozen_node]);
+    let mut settings = quick();
+    settings.health.probe_deadline = Duration::from_millis(400);
+    let watch = watch_with(settings, &peers, None, &[&gone, &frozen_node]);
     let begun = Instant::now();
     watch.first_round().await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());

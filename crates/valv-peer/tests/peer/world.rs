@@ -11,6 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use http::{Request, Response};
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject as _;
@@ -121,6 +123,29 @@ impl Ca {
         config.alpn_protocols = vec![b"h2".to_vec()];
         Arc::new(config).into()
     }
+}
+
+/// A connection that says what no client of ours says.
+pub async fn raw_client(ca: &Ca, node: &PeerId) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+    ca.write("raw", valv_peer::gateway_name(), Duration::from_secs(3_600));
+    let chain = CertificateDer::pem_file_iter(ca.file("raw.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(ca.file("raw.key")).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca.file("ca.pem")).unwrap()).unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = tokio::net::TcpStream::connect(&*node.address).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from(region_name(&node.region)).unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
 }
 
 type Handler = Box<dyn Fn(Role, ForwardHead, Request<Bytes>) -> Answer + Send + Sync>;
@@ -342,15 +367,23 @@ pub fn settings() -> ListenSettings {
     ListenSettings { drain: Duration::from_secs(2), ..ListenSettings::default() }
 }
 
+/// Patient: a slow machine is no node that is away.
 pub fn client() -> ClientSettings {
     ClientSettings {
-        connect: Duration::from_millis(500),
+        connect: DEADLINE,
         reconnect: Duration::from_millis(200),
         ping: Duration::from_millis(100),
-        ping_timeout: Duration::from_millis(300),
-        frame: Duration::from_secs(2),
+        ping_timeout: DEADLINE,
+        frame: DEADLINE,
         ..ClientSettings::default()
     }
+}
+
+/// For nodes that do not answer.
+pub fn hasty(tls: &Arc<PeerTls>, nodes: &[&PeerId]) -> Arc<Peers> {
+    let (connect, ping_timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+    let settings = ClientSettings { connect, ping_timeout, ..client() };
+    Peers::start(tls, settings, nodes.iter().map(|node| (*node).clone()))
 }
 
 pub fn peer(name: &str, address: SocketAddr) -> PeerId {
