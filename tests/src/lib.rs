@@ -32,6 +32,9 @@ pub use oidc::Oidc;
 mod process;
 pub use process::Process;
 
+mod prefix;
+pub use prefix::prefix;
+
 pub mod scan;
 
 mod stalled;
