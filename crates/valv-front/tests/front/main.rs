@@ -5,6 +5,7 @@ mod administration;
 mod audit;
 mod coverage;
 mod keys;
+mod pair;
 mod secrets;
 mod sockets;
 mod world;
