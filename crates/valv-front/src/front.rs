@@ -17,7 +17,7 @@ use tokio::sync::SemaphorePermit;
 use valv_access::{Authenticator, Challenge, Issuer, demand_bearer};
 use valv_engine::GroupId;
 use valv_geo::apply::ReplicaStatus;
-use valv_geo::{Plan, RegionMap, View};
+use valv_geo::{PeerId, Plan, RegionMap, View};
 use valv_model::{ClientId, Effect, Error, ErrorCode, ObjectType, Operation, Result};
 use valv_peer::{ForwardHead, Forwarder, Homes};
 use valv_vault::{Clock, Service};
@@ -84,6 +84,8 @@ pub struct Far {
     pub hedge: valv_geo::hedge::Settings,
     /// The last changes of mode, for `StatusGet`: JSON objects, the newest first.
     pub history: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
+    /// What a node last said of itself, for `StatusGet`: a JSON object, empty before its first answer.
+    pub seen: Arc<dyn Fn(&PeerId) -> serde_json::Map<String, serde_json::Value> + Send + Sync>,
 }
 
 /// Who sent a request, and through which listener.

@@ -69,7 +69,7 @@ async fn collect<B: Body + Unpin>(body: &mut B, max: usize) -> Result<Zeroizing<
 /// Takes what little is left of the body of a refused request, so that the connection can be used again and
 /// the client, still writing, is not cut off before it reads why.
 pub(crate) async fn drain<B: Body + Unpin>(headers: &HeaderMap, body: &mut B, status: StatusCode) {
-    let is_over = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE);
+    let is_over = status == StatusCode::REQUEST_TIMEOUT;
     // Who expects a word before the body is told to keep it.
     if body.is_end_stream() || is_over || headers.contains_key(EXPECT) {
         return;

@@ -60,7 +60,8 @@ fn region(call: &Call<'_>, far: &Far, view: &View, name: &RegionName, engine: bo
         _ if !engine && own.is_some() => Some("this node's engine does not answer".to_owned()),
         _ => None,
     };
-    let mut nodes: Vec<Value> = seen.map_or(&[][..], |region| &region.nodes).iter().map(node).collect();
+    let mut nodes: Vec<Value> =
+        seen.map_or(&[][..], |region| &region.nodes).iter().map(|one| node(far, one)).collect();
     if own.is_some() {
         nodes.push(json!({ "here": true, "alive": engine, "home": available }));
     }
@@ -81,7 +82,7 @@ fn region(call: &Call<'_>, far: &Far, view: &View, name: &RegionName, engine: bo
     })
 }
 
-fn node(node: &NodeView) -> Value {
+fn node(far: &Far, node: &NodeView) -> Value {
     let replicas: Vec<&str> = node.replicas.iter().map(GroupId::as_str).collect();
     let copy = |copy: &CopyView| {
         json!({
@@ -92,13 +93,13 @@ fn node(node: &NodeView) -> Value {
         })
     };
     let copies: Vec<Value> = node.copies.iter().map(copy).collect();
-    json!({
-        "address": &*node.peer.address,
-        "alive": node.alive,
-        "home": node.home,
-        "replicas": replicas,
-        "copies": copies,
-    })
+    let mut shown = (far.seen)(&node.peer);
+    shown.insert("address".into(), json!(&*node.peer.address));
+    shown.insert("alive".into(), json!(node.alive));
+    shown.insert("home".into(), json!(node.home));
+    shown.insert("replicas".into(), json!(replicas));
+    shown.insert("copies".into(), copies.into());
+    Value::Object(shown)
 }
 
 /// The copies in this node's store.

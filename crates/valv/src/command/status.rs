@@ -77,7 +77,7 @@ fn node_rows(regions: &[Value]) -> Vec<Vec<String>> {
             rows.push(vec![
                 name,
                 text(&region["name"]),
-                yes(&node["alive"]),
+                answers(node),
                 yes(&node["home"]),
                 copies.join(", "),
             ]);
@@ -86,26 +86,39 @@ fn node_rows(regions: &[Value]) -> Vec<Vec<String>> {
     rows
 }
 
-/// The copies that the answering node keeps, and those of the others as they last said.
+/// Copies everywhere: in the store of the node that answers, and what the others last said of theirs.
 fn copy_rows(answer: &Value) -> Vec<Vec<String>> {
     let mut rows = vec![["COPY OF", "IN", "STATE", "LAG", "BEHIND"].map(str::to_owned).to_vec()];
-    let row = |region: &Value, copy: &Value| {
+    let mut add = |copy: &Value, place: &str, age: u64| {
         let state = match copy["reason"].as_str() {
             Some(reason) => format!("{}: {reason}", text(&copy["state"])),
             None => text(&copy["state"]),
         };
-        let lag = copy["lagMs"].as_u64().map_or("-".to_owned(), |ms| format!("{ms} ms"));
+        let lag =
+            copy["lagMs"].as_u64().map_or("-".to_owned(), |ms| format!("{} ms", ms.saturating_add(age)));
         let behind = copy["behindCommits"].as_u64().map_or("-".to_owned(), |n| format!("{n} commits"));
-        vec![text(&copy["group"]), text(region), state, lag, behind]
+        rows.push(vec![text(&copy["group"]), place.to_owned(), state, lag, behind]);
     };
-    rows.extend(answer["replicas"].as_array().into_iter().flatten().map(|copy| row(&answer["region"], copy)));
+    for copy in answer["replicas"].as_array().into_iter().flatten() {
+        add(copy, &text(&answer["region"]), 0);
+    }
     for region in answer["regions"].as_array().into_iter().flatten() {
         for node in region["nodes"].as_array().into_iter().flatten() {
-            let copies = node["copies"].as_array().into_iter().flatten();
-            rows.extend(copies.map(|copy| row(&region["name"], copy)));
+            // What a node said some time ago has grown older since.
+            let age = node["answeredMsAgo"].as_u64().unwrap_or(0);
+            for copy in node["copies"].as_array().into_iter().flatten() {
+                add(copy, &text(&region["name"]), age);
+            }
         }
     }
     rows
+}
+
+fn answers(node: &Value) -> String {
+    match (&node["alive"], node["failure"].as_str()) {
+        (Value::Bool(false), Some(failure)) => format!("no: {failure}"),
+        (alive, _) => yes(alive),
+    }
 }
 
 fn yes(value: &Value) -> String {
@@ -142,7 +155,7 @@ mod tests {
     fn a_pair_one_region_of_which_is_lost_is_shown_in_tables() {
         let regions = [
             json!({ "name": "eastus", "pair": "westus", "mode": "ServeReadOnly", "health": "unavailable", "nodes": [
-                { "address": "127.0.0.1:1", "alive": false, "home": false, "replicas": [] },
+                { "address": "127.0.0.1:1", "alive": false, "home": false, "replicas": [], "failure": "connection refused" },
             ] }),
             json!({ "name": "westus", "pair": "eastus", "mode": "Serve", "health": "available", "nodes": [
                 { "here": true, "alive": true, "home": true },
@@ -150,22 +163,18 @@ mod tests {
         ];
         assert_eq!(region_rows(&regions)[1], ["eastus", "ServeReadOnly", "unavailable", "westus"]);
         let rows = node_rows(&regions);
-        assert_eq!(rows[1], ["127.0.0.1:1", "eastus", "no", "no", ""]);
+        assert_eq!(rows[1], ["127.0.0.1:1", "eastus", "no: connection refused", "no", ""]);
         assert_eq!(rows[2][..4], ["(who answers)", "westus", "yes", "yes"]);
         let answer = json!({
             "region": "westus",
-            "replicas": [
-                { "group": "$system", "home": "eastus", "lagMs": 40, "behindCommits": 0, "state": "following" },
-                { "group": "eastus", "home": "eastus", "lagMs": null, "behindCommits": 3, "state": "unreachable", "reason": "refused" },
-            ],
-            "regions": [{ "name": "eastus", "nodes": [
-                { "copies": [{ "group": "westus", "lagMs": 7, "behindCommits": 1, "state": "following" }] },
-            ] }],
+            "replicas": [{ "group": "$system", "lagMs": 40, "behindCommits": 0, "state": "unreachable", "reason": "refused" }],
+            "regions": [{ "name": "eastus", "nodes": [{ "answeredMsAgo": 1000, "copies": [
+                { "group": "westus", "lagMs": 30, "behindCommits": 3, "state": "following" },
+            ] }] }],
         });
         let rows = copy_rows(&answer);
-        assert_eq!(rows[1], ["$system", "westus", "following", "40 ms", "0 commits"]);
-        assert_eq!(rows[2][2..], ["unreachable: refused", "-", "3 commits"]);
-        assert_eq!(rows[3], ["westus", "eastus", "following", "7 ms", "1 commits"]);
+        assert_eq!(rows[1], ["$system", "westus", "unreachable: refused", "40 ms", "0 commits"]);
+        assert_eq!(rows[2], ["westus", "eastus", "following", "1030 ms", "3 commits"]);
         let change = json!({ "atMs": 1_700_000_000_123_i64, "region": "eastus", "from": "available", "to": "unavailable", "why": "w" });
         assert_eq!(
             change_row(&change),

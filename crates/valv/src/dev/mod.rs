@@ -33,6 +33,8 @@ pub const DEFAULT_DIR: &str = ".valv-dev";
 const DOMAIN: &str = "vault.localhost";
 /// The vault that is there from the start.
 const VAULT: &str = "dev";
+/// How long the first copies are waited for.
+const COPIES_DEADLINE: Duration = Duration::from_secs(5);
 /// From start to ready.
 const READY_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -71,7 +73,8 @@ pub fn run(args: &DevArgs) -> Result<()> {
         let orders = tokio::spawn(control::serve(control::listen(&dir)?, Arc::new(ground)));
         let made_ready = async {
             processes.up().await?;
-            furnish(&dir, &environment, started + READY_DEADLINE).await?;
+            let remote = furnish(&dir, &environment, started + READY_DEADLINE).await?;
+            copied(&remote, &layout).await;
             environment.write(&dir)?;
             announce(&dir, &environment, &layout, resolves, started.elapsed());
             // Until we are told, in the other branch.
@@ -129,7 +132,7 @@ fn sole(dir: &Path) -> Result<fs::File> {
 }
 
 /// Waits until the deployment answers, then gives the client its roles and makes the vault; all of it may be there already.
-async fn furnish(dir: &Path, environment: &Environment, deadline: Instant) -> Result<()> {
+async fn furnish(dir: &Path, environment: &Environment, deadline: Instant) -> Result<Remote> {
     let credentials = environment.credentials(dir)?;
     let remote = loop {
         match Remote::sign_in(&credentials).await {
@@ -163,14 +166,38 @@ async fn furnish(dir: &Path, environment: &Environment, deadline: Instant) -> Re
     loop {
         let vault = format!("/admin/vaults/{VAULT}");
         if remote.call(Method::GET, &vault, None).await.is_ok() {
-            return Ok(());
+            return Ok(remote);
         }
         match remote.call(Method::PUT, &vault, Some(json!({}))).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(remote),
             Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(problem) => return Err(problem),
         }
     }
+}
+
+/// Waits until every region has its copies, so that the first region that is taken away is not missed. What a copy lacks
+/// is no reason not to begin.
+async fn copied(remote: &Remote, layout: &Layout) {
+    let deadline = Instant::now() + COPIES_DEADLINE;
+    // Each of two regions copies the other, and one of them the system group.
+    let expected = match layout.regions().len() {
+        1 => 0,
+        regions => regions + 1,
+    };
+    while Instant::now() < deadline {
+        if let Ok(status) = remote.call(Method::GET, "/admin/status", None).await {
+            let nodes =
+                status["regions"].as_array().into_iter().flatten().flat_map(|r| r["nodes"].as_array());
+            let theirs = nodes.flatten().flat_map(|node| node["copies"].as_array()).flatten();
+            let copies = theirs.chain(status["replicas"].as_array().into_iter().flatten());
+            if copies.filter(|copy| copy["state"] == "following").count() >= expected {
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    progress("note: the regions have not copied each other yet; `valv status` shows how far they are");
 }
 
 fn announce(dir: &Path, environment: &Environment, layout: &Layout, resolves: bool, took: Duration) {

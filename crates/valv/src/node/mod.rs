@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use valv_access::Challenge;
 use valv_front::listen::{Certificates, Entrance, serve};
 use valv_front::{Audit, AuditFile, Front, FrontSettings, Limits, Metrics, Rates, Wiring};
+use valv_geo::Warning;
 use valv_model::RegionName;
 use valv_peer::PeerTls;
 use valv_vault::{Clock, SystemClock};
@@ -47,7 +48,10 @@ impl Node {
     pub async fn prepare(config: Config) -> Result<Self> {
         init_log(&config);
         for warning in config.deployment.map.warnings() {
-            tracing::warn!("{warning}");
+            match warning {
+                Warning::Pair { .. } => tracing::warn!("{warning}"),
+                Warning::NotReplicated { .. } => tracing::info!("{warning}"),
+            }
         }
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let certificates = Certificates::load(&config.certificate, &config.key).map_err(|e| {

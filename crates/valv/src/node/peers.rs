@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use valv_engine::GroupId;
@@ -14,7 +15,8 @@ use valv_model::RegionName;
 use valv_peer::listen::{Services, serve};
 use valv_peer::{
     ClientSettings, Directory, DirectorySettings, Forwarded, HomeStanding, ListenSettings, Local,
-    NodeSettings, PeerSource, PeerTls, Peers, Rights, Role, StandingSettings, Watch, WatchSettings,
+    NodeSettings, PeerSource, PeerTls, Peers, ProbedStanding, Rights, Role, StandingSettings, Watch,
+    WatchSettings,
 };
 use valv_vault::Service;
 
@@ -121,7 +123,7 @@ impl Neighbours {
     pub(super) fn far(&self, config: &Config) -> valv_front::Far {
         let mut hedge = config.failover.hedge.clone();
         hedge.on = config.test.hedge;
-        let watch = Arc::clone(&self.watch);
+        let (watch, seen_by) = (Arc::clone(&self.watch), Arc::clone(&self.watch));
         valv_front::Far {
             regions: Arc::clone(&self.map),
             view: self.watch.shared(),
@@ -129,6 +131,7 @@ impl Neighbours {
             homes: Arc::clone(&self.directory) as Arc<dyn valv_peer::Homes>,
             hedge,
             history: Arc::new(move || history(&watch)),
+            seen: Arc::new(move |node| seen(&seen_by, node)),
         }
     }
 
@@ -217,8 +220,28 @@ impl valv_front::Replicas for Copies {
 }
 
 /// The changes of mode, the newest first.
-fn history(watch: &Watch) -> Vec<serde_json::Value> {
+fn history(watch: &Watch) -> Vec<Value> {
     watch.history().iter().rev().filter_map(|change| serde_json::to_value(change).ok()).collect()
+}
+
+/// What a node last said of itself, and why it says nothing now.
+fn seen(watch: &Watch, node: &PeerId) -> Map<String, Value> {
+    let mut shown = Map::new();
+    let Some(seen) = watch.nodes().into_iter().find(|seen| seen.peer == *node) else { return shown };
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    if let Some(probe) = seen.probe {
+        let standing = match probe.standing {
+            ProbedStanding::Good => "good".to_owned(),
+            ProbedStanding::Checking => "checking".to_owned(),
+            ProbedStanding::Masked(why) => format!("masked: {why}"),
+        };
+        shown.insert("version".into(), json!(probe.version));
+        shown.insert("standing".into(), json!(standing));
+        shown.insert("clockMs".into(), json!(probe.clock_ms));
+    }
+    shown.insert("answeredMsAgo".into(), json!(seen.age.map(ms)));
+    shown.insert("failure".into(), json!(seen.failure));
+    shown
 }
 
 fn spawn(work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
