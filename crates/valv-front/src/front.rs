@@ -18,7 +18,7 @@ use valv_access::{Authenticator, Challenge, Issuer, demand_bearer};
 use valv_engine::GroupId;
 use valv_geo::apply::ReplicaStatus;
 use valv_geo::{PeerId, Plan, RegionMap, View};
-use valv_model::{ClientId, Effect, Error, ErrorCode, ObjectType, Operation, Result};
+use valv_model::{ClientId, Effect, Error, ErrorCode, ObjectType, Operation, Result, VaultName};
 use valv_peer::{ForwardHead, Forwarder, Homes};
 use valv_vault::{Clock, Service};
 
@@ -28,7 +28,7 @@ use crate::forward::{refuses, strip};
 use crate::limit::{InFlight, VaultRates};
 use crate::perform::{body, unknown_vault};
 use crate::resolve::{Asked, Door, resolve};
-use crate::route::{Place, needs_body, refused, subject};
+use crate::route::{Place, Subject, needs_body, refused, subject};
 use crate::serve::{Serving, Taken};
 
 /// Reads the root keys' sources again; called before a rotation.
@@ -267,14 +267,14 @@ impl Front {
             let serving = Serving { placed: true, ..Serving::HOME };
             return match here {
                 Some(here) => self.serve(here, request, &serving, record, body).await.map(Outcome::Mine),
-                None => Err(asked.found().err().unwrap_or_else(unknown_vault)),
+                None => Err(nobodys(asked)),
             };
         };
         let (operation, _) = asked.found()?;
         let effect = operation.spec().effect;
         let schedule = far.schedule(operation, self.settings.limits.write);
         let until = record.arrived + if effect == Effect::Write { schedule.send } else { schedule.deadline };
-        let Some(places) = far.places(&subject, until).await? else { return Err(unknown_vault()) };
+        let Some(places) = far.places(&subject, until).await? else { return Err(not_found(asked, &subject)) };
         let mut outcome = Err(unknown_vault());
         for place in &places {
             outcome = self.serve_or_forward_at(far, here, place, request, record, operation, &mut body).await;
@@ -474,4 +474,26 @@ fn refuse(record: &Record, error: &Error, is_forwarded: bool) -> Reply {
         }
     }
     Reply::refuse(error)
+}
+
+/// Why a request has no subject.
+fn nobodys(asked: &Asked) -> Error {
+    match asked.found() {
+        Err(error) => error,
+        // The vault's name in the path is none.
+        Ok((operation, params)) if operation.spec().object == ObjectType::Vault => {
+            VaultName::parse(params.get("vault")).err().unwrap_or_else(unknown_vault)
+        }
+        Ok(_) => unknown_vault(),
+    }
+}
+
+/// 404 for a vault that no region has, in the words for where its name stands.
+fn not_found(asked: &Asked, subject: &Subject) -> Error {
+    match subject {
+        Subject::Vault(name) | Subject::VaultToPut(name, _) if !asked.lives_in_vault() => {
+            Error::new(ErrorCode::VaultNotFound, format!("The vault '{name}' was not found."))
+        }
+        _ => unknown_vault(),
+    }
 }
