@@ -99,7 +99,8 @@ impl HomeStanding {
             for (at, ((_, region), known)) in self.questions.iter().zip(&mut known).enumerate() {
                 let alive =
                     view.regions.iter().any(|r| r.region == *region && r.nodes.iter().any(|n| n.alive));
-                let returned = alive && !std::mem::replace(&mut known.alive, alive);
+                let was_alive = std::mem::replace(&mut known.alive, alive);
+                let returned = alive && !was_alive;
                 if returned || self.is_due(known) {
                     due.push(at);
                 }

@@ -87,7 +87,8 @@ async fn however_many_ask_for_a_name_each_region_is_asked_once() {
 
 #[tokio::test]
 async fn that_there_is_no_vault_is_soon_forgotten() {
-    let world = World::new(DirectorySettings { absent: Duration::from_millis(100), ..settings() }).await;
+    let (absent, found) = (Duration::from_millis(100), Duration::from_secs(3_600));
+    let world = World::new(DirectorySettings { absent, found, ..settings() }).await;
     let dev = name("dev");
     assert_eq!(world.directory.locate(&dev, soon()).await.unwrap(), None);
     world.fakes[0].holds(Some("eastus"));

@@ -75,11 +75,16 @@ impl World {
 
     /// The task of eastus, with westus at `node`, for which it waits so long.
     fn start(&self, node: &PeerId, wait: Duration) -> Arc<HomeStanding> {
+        self.start_watched(node, wait).0
+    }
+
+    fn start_watched(&self, node: &PeerId, wait: Duration) -> (Arc<HomeStanding>, Arc<Watch>) {
         let settings = StandingSettings {
             wait,
             answer: DEADLINE,
             look: Duration::from_millis(20),
             again: Duration::from_millis(50),
+            refresh: Duration::from_secs(3_600),
             ..StandingSettings::default()
         };
         let peers = peers(&self.ca.region("eastus"), &[node]);
@@ -87,8 +92,8 @@ impl World {
         looking.health.probe_each = Duration::from_millis(50);
         let watch = Watch::start(&peers, None, ["eastus", "westus"].map(region), vec![node.clone()], looking);
         let standing = HomeStanding::new(self.engine.clone(), &pair(), &region("eastus"), settings);
-        tokio::spawn(Arc::clone(&standing).run(peers, vec![node.clone()], watch));
-        standing
+        tokio::spawn(Arc::clone(&standing).run(peers, vec![node.clone()], Arc::clone(&watch)));
+        (standing, watch)
     }
 }
 
@@ -156,4 +161,30 @@ async fn a_region_without_a_pair_serves_at_once() {
     let standing =
         HomeStanding::new(world.engine.clone(), &alone, &region("eastus"), StandingSettings::default());
     assert!(standing.now().is_good());
+}
+
+#[tokio::test]
+async fn a_pair_that_returns_is_asked_again() {
+    let world = World::new();
+    for group in ["$system", "eastus"] {
+        advance(&world.engine, group, 5).await;
+    }
+    world.copied(world.engine.lineage(), 5);
+    let server = Server::fake(&world.west, &world.ca, None).await;
+    let node = server.peer.clone();
+    let (standing, watch) = world.start_watched(&node, DEADLINE);
+    becomes(&standing, Standing::is_good).await;
+    let is_there = |there| {
+        let watch = Arc::clone(&watch);
+        async move { until(async || (watch.nodes()[0].alive == there).then_some(())).await }
+    };
+    server.stop().await;
+    is_there(false).await;
+    // Who is away is believed by what it said last.
+    assert!(standing.now().is_good());
+    world.copied(world.engine.lineage(), 6);
+    let server = Server::fake(&world.west, &world.ca, Some(node.address.parse().unwrap())).await;
+    let masked = becomes(&standing, |s| !s.is_good()).await;
+    assert!(matches!(masked, Standing::Masked(Reason::Behind { .. })), "{masked:?}");
+    drop(server);
 }
