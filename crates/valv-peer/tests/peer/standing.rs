@@ -85,7 +85,6 @@ impl World {
             look: Duration::from_millis(20),
             again: Duration::from_millis(50),
             refresh: Duration::from_secs(3_600),
-            ..StandingSettings::default()
         };
         let peers = peers(&self.ca.region("eastus"), &[node]);
         let mut looking = WatchSettings::default();
