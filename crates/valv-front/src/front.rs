@@ -70,6 +70,9 @@ pub trait Replicas: Send + Sync + 'static {
     fn status(&self, group: &GroupId) -> Option<ReplicaStatus>;
 }
 
+/// Says what a node last said of itself.
+pub type Seen = dyn Fn(&PeerId) -> serde_json::Map<String, serde_json::Value> + Send + Sync;
+
 /// The other nodes, and what is known of them.
 pub struct Far {
     /// Who holds what.
@@ -85,7 +88,7 @@ pub struct Far {
     /// The last changes of mode, for `StatusGet`: JSON objects, the newest first.
     pub history: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
     /// What a node last said of itself, for `StatusGet`: a JSON object, empty before its first answer.
-    pub seen: Arc<dyn Fn(&PeerId) -> serde_json::Map<String, serde_json::Value> + Send + Sync>,
+    pub seen: Arc<Seen>,
 }
 
 /// Who sent a request, and through which listener.
