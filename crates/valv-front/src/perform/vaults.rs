@@ -17,7 +17,13 @@ pub(super) async fn perform(call: &Call<'_>) -> Result<Reply> {
         Reply::json(200, &wire(call.settings, view), 1024).about(format!("/vaults/{}", view.name))
     };
     Ok(match permit.operation() {
-        Operation::VaultPut => one(&service.vault_put(permit, context, &name()?, put(call.body)?).await?),
+        Operation::VaultPut => {
+            let (name, put) = (name()?, put(call.body)?);
+            if let (Some(far), Some(wanted)) = (call.far, location(call.body)?) {
+                far.check_location(&name, &wanted, &call.settings.region)?;
+            }
+            one(&service.vault_put(permit, context, &name, put).await?)
+        }
         Operation::VaultGet => one(&service.vault_get(permit, &name()?).await?),
         Operation::VaultList => list(call.settings, &service.vault_list(permit).await?),
         Operation::VaultDelete => one(&service.vault_delete(permit, context, &name()?).await?),
@@ -57,6 +63,10 @@ pub(super) fn put(body: &[u8]) -> Result<VaultPut> {
         put.replica_age_max_s = properties.take("maximumReplicaAge", "a number of seconds; 0: no limit")?;
     }
     Ok(put)
+}
+
+fn location(body: &[u8]) -> Result<Option<String>> {
+    Object::parse_optional(body)?.take("location", "the name of a region")
 }
 
 fn policy(principal: &str, body: &[u8]) -> Result<AccessPolicy> {

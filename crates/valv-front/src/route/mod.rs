@@ -70,14 +70,10 @@ impl Far {
                 None => return Ok(None),
             },
             Subject::VaultToPut(name, wanted) => {
-                let wanted = wanted.as_ref().map(|wanted| self.known_region(wanted)).transpose()?;
-                match (self.homes.locate(name, until).await?, wanted) {
-                    (Some(located), Some(wanted)) if located.home != wanted => {
-                        return Err(other_location(name, &located.home, &wanted));
-                    }
-                    (Some(located), _) => vec![Place::of_region(&located.home)],
-                    (None, wanted) => vec![Place::of_region(&wanted.unwrap_or_else(own))],
-                }
+                // Whether the location fits is told to those who may know, by the region that performs it.
+                let wanted = wanted.as_ref().and_then(|wanted| self.region(wanted));
+                let located = self.homes.locate(name, until).await?.map(|located| located.home);
+                vec![Place::of_region(&located.or(wanted).unwrap_or_else(own))]
             }
             Subject::Region => vec![Place::of_region(&own())],
             Subject::System => vec![Place::of_system(self, false)],
@@ -132,16 +128,29 @@ impl Far {
         self.view.load().here.as_ref().map(|here| here.region.clone())
     }
 
-    fn known_region(&self, name: &str) -> Result<RegionName> {
-        let known = self.regions.regions().map(|region| &region.name).find(|known| known.as_str() == name);
-        known.cloned().ok_or_else(|| {
-            let all: Vec<_> = self.regions.regions().map(|region| region.name.as_str()).collect();
-            Error::bad(format!(
-                "The location '{}' is no region of this deployment. Regions: {}.",
-                crate::perform::shown(name),
-                all.join(", ")
-            ))
-        })
+    fn region(&self, name: &str) -> Option<RegionName> {
+        self.regions.regions().map(|region| &region.name).find(|known| known.as_str() == name).cloned()
+    }
+
+    /// Refuses to create or change a vault in the region `here` under another location.
+    pub(crate) fn check_location(&self, name: &VaultName, wanted: &str, here: &RegionName) -> Result<()> {
+        match self.region(&wanted.to_ascii_lowercase()) {
+            Some(wanted) if wanted == *here => Ok(()),
+            Some(wanted) => Err(Error::new(
+                ErrorCode::Conflict,
+                format!(
+                    "The vault '{name}' already exists in location '{here}'. A vault with the same name cannot be created in location '{wanted}'."
+                ),
+            )),
+            None => {
+                let all: Vec<_> = self.regions.regions().map(|region| region.name.as_str()).collect();
+                Err(Error::bad(format!(
+                    "The location '{}' is no region of this deployment. Regions: {}.",
+                    crate::perform::shown(wanted),
+                    all.join(", ")
+                )))
+            }
+        }
     }
 }
 
@@ -164,15 +173,6 @@ pub(crate) fn nobody(operation: Operation) -> Error {
 /// 421, for another node; that node then asks the next.
 pub(crate) fn misdirected(why: &str) -> Error {
     Error::new(ErrorCode::Misdirected, "This node cannot answer for that.").detail(why)
-}
-
-fn other_location(name: &VaultName, home: &RegionName, wanted: &RegionName) -> Error {
-    Error::new(
-        ErrorCode::Conflict,
-        format!(
-            "The vault '{name}' already exists in location '{home}'. A vault with the same name cannot be created in location '{wanted}'."
-        ),
-    )
 }
 
 #[cfg(test)]

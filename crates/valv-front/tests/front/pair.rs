@@ -322,6 +322,19 @@ impl Pair {
     }
 }
 
+fn head(asked_as: Role) -> ForwardHead {
+    ForwardHead {
+        attempt: Uuid::new_v4(),
+        deadline_ms: 1_000,
+        asked_as,
+        client: "192.0.2.7:5000".parse().unwrap(),
+        authority: "dev.vault.localhost:8443".into(),
+        request_id: Uuid::new_v4(),
+        minimum_commit: None,
+        doors: vec!["gateway".into()],
+    }
+}
+
 /// What the inter-node listener hands over.
 async fn received(front: &Front, head: ForwardHead, request: Request<Bytes>) -> Response<Bytes> {
     Forwarded::handle(front, valv_peer::Role::Gateway, head, request).await
@@ -412,7 +425,13 @@ async fn f28_in_read_only_mode_exactly_the_writes_are_refused() {
             spec.name
         );
         if spec.effect == Effect::Write {
-            assert_eq!((answer.status.as_u16(), message), (503, read_only), "{}", spec.name);
+            assert_eq!((answer.status.as_u16(), message), (503, read_only.clone()), "{}", spec.name);
+            // A door that believes the pair may write learns better.
+            let write =
+                request(spec.method.as_str(), &path, &pair.admin, "").map(|_| Bytes::from_static(b"{}"));
+            let answer = received(&pair.west, head(Role::Replica), write).await.map(Full::new);
+            let message = whole(answer).await.expect(503).json()["error"]["message"].clone();
+            assert_eq!(message, read_only, "{}", spec.name);
         } else {
             assert!(answer.status.as_u16() < 500, "{} {path}: {} {message}", spec.name, answer.status);
         }
@@ -451,16 +470,6 @@ async fn f35_a_copy_that_is_too_old_or_too_far_behind_does_not_answer() {
 #[tokio::test]
 async fn f17_a_forwarded_request_is_performed_or_handed_back_and_never_sent_on() {
     let pair = Pair::new().await;
-    let head = |asked_as| ForwardHead {
-        attempt: Uuid::new_v4(),
-        deadline_ms: 1_000,
-        asked_as,
-        client: "192.0.2.7:5000".parse().unwrap(),
-        authority: "dev.vault.localhost:8443".into(),
-        request_id: Uuid::new_v4(),
-        minimum_commit: None,
-        doors: vec!["gateway".into()],
-    };
     let ask = async |front: &Arc<Front>, asked_as| {
         let get = request("GET", "/secrets/a", &pair.admin, "").map(|_| Bytes::new());
         received(front, head(asked_as), get).await.status().as_u16()
@@ -485,16 +494,7 @@ async fn f17_a_forwarded_request_is_performed_or_handed_back_and_never_sent_on()
 #[tokio::test]
 async fn a_write_is_done_once_whichever_way_its_door_sends_it_again() {
     let pair = Pair::new().await;
-    let head = ForwardHead {
-        attempt: Uuid::new_v4(),
-        deadline_ms: 1_000,
-        asked_as: Role::Home,
-        client: "192.0.2.7:5000".parse().unwrap(),
-        authority: "dev.vault.localhost:8443".into(),
-        request_id: Uuid::new_v4(),
-        minimum_commit: None,
-        doors: vec![],
-    };
+    let head = head(Role::Home);
     let put = async |head: &ForwardHead| {
         let body = Bytes::from_static(br#"{"value":"two"}"#);
         let put = request("PUT", "/secrets/b", &pair.admin, "").map(|_| body.clone());
@@ -525,4 +525,19 @@ async fn a_node_whose_engine_fails_asks_others_and_an_unknown_home_is_no_404() {
         get.headers_mut().insert("host", format!("{host}.vault.localhost:8443").parse().unwrap());
         at(&pair.gateway, get).await.expect(status);
     }
+}
+
+#[tokio::test]
+async fn a_new_vault_is_made_where_its_location_says_and_an_old_one_stays() {
+    let pair = Pair::new().await;
+    let put = async |vault: &str, body: &'static str| {
+        let answer = pair.send("PUT", &format!("/admin/vaults/{vault}"), body).await;
+        (answer.status.as_u16(), answer.header("x-ms-keyvault-region").to_owned())
+    };
+    assert_eq!(put("new", r#"{"location":"WestUS"}"#).await, (200, "westus".to_owned()));
+    assert_eq!(put("other", "").await, (200, "eastus".to_owned()), "the system home, behind a gateway");
+    assert_eq!(put("dev", r#"{"location":"westus"}"#).await, (409, "eastus".to_owned()));
+    assert_eq!(put("dev", r#"{"location":"eastus"}"#).await, (200, "eastus".to_owned()));
+    assert_eq!(put("third", r#"{"location":"mars"}"#).await.0, 400);
+    assert_eq!(put("third", r#"{"location":1}"#).await.0, 400);
 }
