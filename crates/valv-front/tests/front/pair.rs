@@ -226,6 +226,7 @@ impl Pair {
                 forwarder: Arc::clone(&wire) as Arc<dyn Forwarder>,
                 homes: Arc::new(OneVault),
                 hedge: valv_geo::hedge::Settings::default(),
+                seen: Arc::new(|_| serde_json::Map::new()),
                 history: Arc::new(Vec::new),
             };
             let wiring = Wiring {
