@@ -49,7 +49,9 @@ async fn f34_a_replaced_certificate_is_taken_up_and_no_connection_is_dropped() {
     })
     .await;
     let metrics = node.health("/metrics").expect("metrics").1;
-    let left = metrics.lines().find_map(|l| l.strip_prefix("valv_certificate_expires_in_seconds{listener=\"public\"} "));
+    let left = metrics
+        .lines()
+        .find_map(|l| l.strip_prefix("valv_certificate_expires_in_seconds{listener=\"public\"} "));
     let left: f64 = left.and_then(|text| text.parse().ok()).expect("a metric to alarm on");
     assert!((19.0 * 86_400.0..=20.0 * 86_400.0).contains(&left), "{left}");
     assert!(get(&mut open, &api).await.starts_with("HTTP/1.1 200"), "the open connection goes on");

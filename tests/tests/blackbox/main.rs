@@ -12,6 +12,7 @@ mod faults_process;
 mod identity;
 mod limits;
 mod permissions;
+mod region;
 mod routes;
 mod sdk_js;
 mod sdk_python;
