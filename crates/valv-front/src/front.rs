@@ -260,14 +260,15 @@ impl Front {
             // Nothing is read, sent or looked up for somebody without a token.
             demand_bearer(head.headers.get(AUTHORIZATION).and_then(|token| token.to_str().ok()))?;
         }
-        let place = self.enter()?;
+        let mut held = Some(self.enter()?);
         let operation = asked.operation();
         let mut body = Taken::Stream(body);
         if let Some(operation) = operation.filter(|operation| needs_body(*operation)) {
-            self.make_whole(operation, head, &mut body).await?;
+            self.make_whole(operation, head, &mut body, &mut held).await?;
         }
         let Some(subject) = subject(asked, body.bytes()) else {
-            let serving = Serving { placed: true, ..Serving::HOME };
+            drop(held);
+            let serving = Serving::HOME;
             return match here {
                 Some(here) => self.serve(here, request, &serving, record, body).await.map(Outcome::Mine),
                 None => Err(nobodys(asked)),
@@ -280,12 +281,14 @@ impl Front {
         let Some(places) = far.places(&subject, until).await? else { return Err(not_found(asked, &subject)) };
         let mut outcome = Err(unknown_vault());
         for place in &places {
-            outcome = self.serve_or_forward_at(far, here, place, request, record, operation, &mut body).await;
+            let (body, held) = (&mut body, &mut held);
+            outcome =
+                self.serve_or_forward_at(far, here, place, request, record, operation, (body, held)).await;
             if !is_unknown(&outcome) {
                 break;
             }
         }
-        drop(place);
+        drop(held);
         let changed = operation.spec().object == ObjectType::Vault && effect == Effect::Write;
         if let Some(vault) = &asked.vault
             && (changed || is_unknown(&outcome) || is_misdirected(&outcome))
@@ -301,15 +304,15 @@ impl Front {
 
     /// The same at one of the places where the answer may be.
     #[allow(clippy::too_many_arguments, reason = "one call; a struct would only name them again")]
-    async fn serve_or_forward_at<B>(
-        &self,
+    async fn serve_or_forward_at<'a, B>(
+        &'a self,
         far: &Far,
         here: Option<&Here>,
         place: &Place,
         request: &Received<'_>,
         record: &mut Record,
         operation: Operation,
-        body: &mut Taken<'_, B>,
+        (body, held): (&mut Taken<'_, B>, &mut Option<SemaphorePermit<'a>>),
     ) -> Result<Outcome>
     where
         B: Body + Unpin + Send,
@@ -324,10 +327,12 @@ impl Front {
             };
             let serving = Serving { mode, from: None, group: Some(&place.group), placed: true };
             if effect == Effect::Write {
-                // Whoever is home is the only one who may do it: nothing to turn to.
+                // Whoever is home is the only one who may do it: nothing to turn to. The body is read when it is permitted.
+                *held = None;
+                let serving = Serving { placed: false, ..serving };
                 return self.serve(here, request, &serving, record, body.again()).await.map(Outcome::Mine);
             }
-            self.make_whole(operation, request.head, body).await?;
+            self.make_whole(operation, request.head, body, held).await?;
             let served = self.serve(here, request, &serving, record, body.again());
             let served = tokio::time::timeout(far.hedge.replica, served).await;
             plan = far.plan(place, effect, true);
@@ -345,25 +350,31 @@ impl Front {
             Plan::Serve | Plan::ServeReadOnly => return Err(crate::route::nobody(operation)),
         };
         let is_empty = body.is_empty();
-        self.make_whole(operation, request.head, body).await?;
+        self.make_whole(operation, request.head, body, held).await?;
         // The schedule's time begins with the request, and with its body where that came later.
         let arrived = if is_empty { record.arrived } else { Instant::now() };
         self.forward(far, request, record, (place, &forward), operation, (body.bytes(), arrived)).await
     }
 
-    /// Reads the body at the door, if that has not been done.
-    async fn make_whole<B>(&self, operation: Operation, head: &Parts, body: &mut Taken<'_, B>) -> Result<()>
+    /// Reads the body at the door, if that has not been done. Meanwhile the request's place is free for others (F38).
+    async fn make_whole<'a, B>(
+        &'a self,
+        operation: Operation,
+        head: &Parts,
+        body: &mut Taken<'_, B>,
+        held: &mut Option<SemaphorePermit<'a>>,
+    ) -> Result<()>
     where
         B: Body + Unpin + Send,
     {
-        if let Taken::Stream(stream) = body {
-            let read = if stream.is_end_stream() {
-                Bytes::new()
-            } else {
-                self.read_body(operation, head, stream, true).await?
-            };
-            *body = Taken::Whole(read);
+        let Taken::Stream(stream) = body else { return Ok(()) };
+        let mut read = Bytes::new();
+        if !stream.is_end_stream() {
+            *held = None;
+            read = self.read_body(operation, head, stream, true).await?;
+            *held = Some(self.enter()?);
         }
+        *body = Taken::Whole(read);
         Ok(())
     }
 
