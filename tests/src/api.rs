@@ -1,6 +1,6 @@
 //! A plain HTTPS caller: speaks JSON, can say anything an SDK would not, and keeps one connection.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
@@ -38,6 +38,8 @@ pub struct Api {
     tenant: String,
     tls: Arc<ClientConfig>,
     token: Option<String>,
+    /// Where it connects, whatever its base says.
+    door: Option<SocketAddr>,
     idle: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
@@ -49,6 +51,7 @@ impl Clone for Api {
             tenant: self.tenant.clone(),
             tls: Arc::clone(&self.tls),
             token: self.token.clone(),
+            door: self.door,
             idle: Mutex::default(),
         }
     }
@@ -75,6 +78,7 @@ impl Api {
             tenant: tenant.to_owned(),
             tls: Arc::new(tls),
             token: None,
+            door: None,
             idle: Mutex::default(),
         }
     }
@@ -128,6 +132,12 @@ impl Api {
     #[must_use]
     pub fn to(&self, base: &Url) -> Self {
         Self { base: base.clone(), ..self.clone() }
+    }
+
+    /// The same caller at another door of the deployment: everything is as before but where it connects.
+    #[must_use]
+    pub fn via(&self, door: SocketAddr) -> Self {
+        Self { door: Some(door), ..self.clone() }
     }
 
     /// The address called.
@@ -224,7 +234,8 @@ impl Api {
 
     async fn connect_with(&self, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Broken> {
         let port = self.base.port_or_known_default().expect("a port");
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(broken)?;
+        let door = self.door.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
+        let stream = TcpStream::connect(door).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         let host = self.base.host_str().expect("a host").to_owned();
         let name = ServerName::try_from(host).expect("a server name");

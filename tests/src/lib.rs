@@ -2,7 +2,8 @@
 //!
 //! A test starts a real server with [`Dev`], speaks to it with a real SDK ([`clients`]) or with [`Api`],
 //! which can also send what no SDK would send, keeps account of its writes in a [`Ledger`], and at the end
-//! looks for planted secrets in all files with [`scan`]. Nothing here knows the server's insides.
+//! looks for planted secrets in all files with [`scan`]. A [`Pair`] is two regions and a gateway, [`Traffic`] its
+//! clients. Nothing here knows the server's insides, but [`agree`] and [`damage`], which open stores after their nodes stopped.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
 #![allow(clippy::print_stdout, reason = "the test runner shows it")]
 
@@ -29,6 +30,9 @@ pub use node::{DOMAIN, Node, TENANT, VAULT};
 mod oidc;
 pub use oidc::Oidc;
 
+mod pair;
+pub use pair::{HOME, OTHER, Pair};
+
 mod process;
 pub use process::Process;
 
@@ -37,8 +41,20 @@ pub use prefix::prefix;
 
 pub mod scan;
 
+mod registers;
+pub use registers::{Span, not_linearizable};
+
+mod slow_link;
+pub use slow_link::SlowLink;
+
 mod stalled;
 pub use stalled::Stall;
+
+mod stores;
+pub use stores::{Damage, agree, damage};
+
+mod traffic;
+pub use traffic::{Outcome, PROMISE, SLACK, Sample, Seen, Traffic, judge};
 
 mod wait;
 pub use wait::{DEADLINE, until, until_async, within};

@@ -11,6 +11,8 @@ mod faults_keys;
 mod faults_process;
 mod identity;
 mod limits;
+mod pair_lost;
+mod pair_network;
 mod permissions;
 mod region;
 mod routes;

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use super::file::{self, File};
 use super::regions::{
-    Deployment, Failover, Peer, TestSwitches, check_deployment, check_failover, check_peering,
+    Deployment, Failover, Peer, Replication, TestSwitches, check_deployment, check_failover, check_peering,
+    check_replication,
 };
 
 /// A configuration that was checked.
@@ -49,6 +50,7 @@ pub struct Config {
     pub log_json: bool,
     pub limits: Limits,
     pub failover: Failover,
+    pub replication: Replication,
     pub test: TestSwitches,
 }
 
@@ -227,6 +229,7 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
     );
     let limits = check_limits(&file.limits, &mut found);
     let failover = check_failover(&file.failover, &mut found);
+    let replication = check_replication(&file.replication, &mut found);
     let test = TestSwitches {
         hedge: file.test.hedge,
         breaker: file.test.breaker,
@@ -267,6 +270,7 @@ pub fn check(file: File, path: &Path) -> Result<Config, Vec<String>> {
         log_json: file.log.json,
         limits,
         failover,
+        replication,
         test,
     })
 }

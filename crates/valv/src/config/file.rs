@@ -30,6 +30,8 @@ pub struct File {
     #[serde(default)]
     pub failover: Failover,
     #[serde(default)]
+    pub replication: Replication,
+    #[serde(default)]
     pub test: Test,
 }
 
@@ -90,6 +92,20 @@ impl Default for Failover {
             deadline_ms: 2_000,
             wait_for_pair_ms: 2_000,
         }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replication {
+    pub compare_s: u64,
+    pub log_commits: u64,
+    pub log_mib: u64,
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self { compare_s: 600, log_commits: 100_000, log_mib: 256 }
     }
 }
 

@@ -46,6 +46,16 @@ pub struct Failover {
     pub wait_for_pair: Duration,
 }
 
+/// What is kept for the pair, and how often it is looked whether its copy is right.
+pub struct Replication {
+    /// Between two comparisons of a vault with home's.
+    pub compare: Duration,
+    /// The most commits of a vault that its log keeps.
+    pub log_commits_max: u64,
+    /// The most bytes.
+    pub log_bytes_max: u64,
+}
+
 /// Defences that a rehearsal of ours switches off, to see that it notices. All on, but in tests.
 #[derive(Clone, Copy, Debug)]
 pub struct TestSwitches {
@@ -197,6 +207,16 @@ pub fn check_peering(
     };
     let [certificate, key, ca] = [&given.certificate, &given.key, &given.ca].map(|path| base.join(path));
     Some(Peer { listen, address, certificate, key, ca })
+}
+
+/// The bounds of the log, and the comparison.
+pub fn check_replication(given: &file::Replication, found: &mut Mistakes) -> Replication {
+    let file::Replication { compare_s, log_commits, log_mib } = *given;
+    Replication {
+        compare: Duration::from_secs(found.bounds("replication.compare_s", compare_s, 1, 86_400)),
+        log_commits_max: found.bounds("replication.log_commits", log_commits, 100, 100_000_000),
+        log_bytes_max: found.bounds("replication.log_mib", log_mib, 1, 1 << 20) << 20,
+    }
 }
 
 /// The figures of failover.

@@ -63,7 +63,9 @@ impl Neighbours {
             let settings =
                 StandingSettings { wait: config.failover.wait_for_pair, ..StandingSettings::default() };
             let standing = HomeStanding::new(Arc::clone(&region.engine), &map, &region.name, settings);
-            let replicas = replicas(&map, &nodes, &tls, &client, region);
+            let settings =
+                ReplicaSettings { compare: config.replication.compare, ..ReplicaSettings::default() };
+            let replicas = replicas(&map, &nodes, &tls, &client, region, settings);
             tasks.push(spawn(keep(replicas.clone(), Arc::clone(&region.service), region.log)));
             if config.test.replication {
                 let run = |replica: &Arc<Replica>| {
@@ -169,6 +171,7 @@ fn replicas(
     tls: &Arc<PeerTls>,
     client: &ClientSettings,
     region: &Region,
+    settings: ReplicaSettings,
 ) -> Vec<Arc<Replica>> {
     let copy = |(group, home): (&GroupId, &RegionName)| {
         let of_home = nodes.iter().filter(|node| node.region == *home).cloned();
@@ -178,7 +181,7 @@ fn replicas(
             PeerSource::start(tls, client, of_home),
             group.clone(),
             region.name.clone(),
-            ReplicaSettings::default(),
+            settings,
         ))
     };
     map.copies(&region.name).map(copy).collect()

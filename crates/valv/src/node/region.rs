@@ -58,6 +58,8 @@ impl Region {
         let pairs = map.regions().map(|region| &region.name).filter(|other| map.pair(other) == Some(name));
         let settings = ServiceSettings {
             queue_len: config.limits.queue,
+            log_commits_max: config.replication.log_commits_max,
+            log_bytes_max: config.replication.log_bytes_max,
             replicas: pairs.cloned().collect(),
             system_home: map.system_home().clone(),
             ..ServiceSettings::defaults(name, &config.tenant)
