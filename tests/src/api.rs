@@ -140,6 +140,13 @@ impl Api {
         Self { door: Some(door), ..self.clone() }
     }
 
+    /// Where it connects.
+    #[must_use]
+    pub fn connects_to(&self) -> SocketAddr {
+        let port = self.base.port_or_known_default().expect("a port");
+        self.door.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
     /// The address called.
     #[must_use]
     pub fn base(&self) -> &Url {
@@ -233,9 +240,7 @@ impl Api {
     }
 
     async fn connect_with(&self, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Broken> {
-        let port = self.base.port_or_known_default().expect("a port");
-        let door = self.door.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
-        let stream = TcpStream::connect(door).await.map_err(broken)?;
+        let stream = TcpStream::connect(self.connects_to()).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
         let host = self.base.host_str().expect("a host").to_owned();
         let name = ServerName::try_from(host).expect("a server name");

@@ -128,6 +128,16 @@ impl Pair {
         self.order(&[&["region", "cut", region], words].concat());
     }
 
+    /// Waits until home answers a read at the gateway again.
+    pub async fn until_home_answers(&self) {
+        until_async("home's answer", async || {
+            let answer = self.api.try_send("GET", "/secrets", None).await.ok()?;
+            let home = answer.status == 200 && answer.header("x-valv-mode").is_none();
+            (home && self.status().await["region"] == HOME).then_some(())
+        })
+        .await;
+    }
+
     /// The process of a region, or of the gateway.
     #[must_use]
     pub fn pid(&self, name: &str) -> Pid {
@@ -148,7 +158,9 @@ impl Pair {
 
     /// What home's node sees of its pair's copies, by group.
     async fn copies(&self) -> BTreeMap<String, Value> {
-        let answer = self.api.send("GET", "/admin/status", None).await;
+        let Ok(answer) = self.api.try_send("GET", "/admin/status", None).await else {
+            return BTreeMap::new();
+        };
         if answer.status != 200 || answer.json()["region"] != HOME {
             return BTreeMap::new();
         }

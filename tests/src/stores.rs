@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use valv_engine::{Engine as _, GroupId, Op, Transaction};
 use valv_engine_embedded::{EmbeddedEngine, Settings};
-use valv_geo::verify::History;
 use valv_model::RegionName;
+
+use crate::prefix;
 
 fn open(dir: &Path, region: &str) -> EmbeddedEngine {
     let path = dir.join(format!("{region}.redb"));
@@ -16,18 +17,10 @@ fn open(dir: &Path, region: &str) -> EmbeddedEngine {
 
 /// Panics unless every copy in `dir` holds what its home holds: nothing else, nothing less, to the last commit.
 pub async fn agree(dir: &Path, home: &str, other: &str) {
-    let (home_store, other_store) = (open(dir, home), open(dir, other));
-    let group = |region: &str| GroupId::of_region(&RegionName::parse(region).expect("a region's name"));
-    let copies = [
-        (GroupId::system(), &home_store, &other_store),
-        (group(home), &home_store, &other_store),
-        (group(other), &other_store, &home_store),
-    ];
     let mut vaults = 0;
-    for (group, home, replica) in copies {
-        let mut history = History::new(group.clone());
-        history.observe(home).await.expect("home's log");
-        let report = history.check(replica, Some(home)).await.expect("both stores");
+    for (group, home, replica) in [("$system", home, other), (home, home, other), (other, other, home)] {
+        let file = |region: &str| dir.join(format!("{region}.redb"));
+        let report = prefix(&file(home), &file(replica), group).await;
         assert!(report.violations.is_empty(), "{group}: {:#?}", report.violations);
         assert_eq!(
             (report.behind, report.undecided),

@@ -66,6 +66,21 @@ fn every_fault_of_the_list_has_a_test_that_bears_its_id() {
     assert!(missing.is_empty(), "no test is called {missing:?}");
 }
 
+#[test]
+fn every_test_that_the_page_of_faults_names_is_there() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/faults.md")).unwrap();
+    let is_test = |span: &&str| {
+        span.starts_with('f') && span.get(1..3).is_some_and(|id| id.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let named: Vec<&str> =
+        page.split('`').skip(1).step_by(2).filter(is_test).filter(|s| s.len() > 4).collect();
+    assert!(named.len() >= 18, "only {} tests are named", named.len());
+    let sources: Vec<String> = files(".rs").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let there = |name: &&str| sources.iter().any(|text| text.contains(&format!("fn {name}()")));
+    let missing: Vec<&str> = named.into_iter().filter(|name| !there(name)).collect();
+    assert!(missing.is_empty(), "no test is called {missing:?}");
+}
+
 /// Is there a function whose name contains the id, at its beginning or behind another id?
 fn has_test(source: &str, id: &str) -> bool {
     source.lines().any(|line| {

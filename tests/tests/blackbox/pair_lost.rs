@@ -156,9 +156,11 @@ async fn f28_a_client_with_two_doors_survives_a_killed_door_also_while_home_is_l
     };
     let first = ask().await;
     assert!(matches!(first, Outcome::Home(_)), "{first:?}");
+    let before = pair.pid("gateway");
     pair.signal("gateway", Signal::KILL);
     let after = ask().await;
     assert!(matches!(after, Outcome::Home(_)), "{after:?}");
+    pair.until_gateway_is_not(before);
     pair.caught_up().await;
     pair.fail(HOME);
     let before = pair.pid("gateway");
