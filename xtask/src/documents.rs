@@ -73,7 +73,7 @@ fn every_test_that_the_page_of_faults_names_is_there() {
         span.starts_with('f') && span.get(1..3).is_some_and(|id| id.bytes().all(|b| b.is_ascii_digit()))
     };
     let named: Vec<&str> =
-        page.split('`').skip(1).step_by(2).filter(is_test).filter(|s| s.len() > 4).collect();
+        page.split('`').skip(1).step_by(2).filter(is_test).filter(|s| s.len() > 8).collect();
     assert!(named.len() >= 18, "only {} tests are named", named.len());
     let sources: Vec<String> = files(".rs").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let there = |name: &&str| sources.iter().any(|text| text.contains(&format!("fn {name}()")));
