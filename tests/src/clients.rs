@@ -7,19 +7,39 @@ use std::{
     process::Command,
 };
 
-use crate::{DEADLINE, Dev, Process, valv};
+use crate::{DEADLINE, Dev, Process, valv, within};
 
 /// Runs a Python program of `tests/clients/python` with these further variables. Returns what it prints.
 pub fn python(dev: &Dev, program: &str, variables: &[(&str, &str)]) -> String {
+    run(dev, python_command(program), program, variables)
+}
+
+/// Starts it, for tests that do something meanwhile; see [`passed`].
+#[must_use]
+pub fn python_begun(dev: &Dev, program: &str, variables: &[(&str, &str)]) -> Process {
+    begin(dev, python_command(program), program, variables)
+}
+
+fn python_command(program: &str) -> Command {
     let interpreter = installed("VALV_TEST_PYTHON", "python/bin/python");
     let mut command = Command::new(interpreter);
     // No .pyc beside the sources; every line at once.
     command.args(["-B", "-u"]).arg(sources().join("python").join(program));
-    run(dev, command, program, variables)
+    command
 }
 
 /// Runs a JavaScript program of `tests/clients/js`.
 pub fn javascript(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
+    run(dev, javascript_command(dev, program), program, variables);
+}
+
+/// Starts it, for tests that do something meanwhile; see [`passed`].
+#[must_use]
+pub fn javascript_begun(dev: &Dev, program: &str, variables: &[(&str, &str)]) -> Process {
+    begin(dev, javascript_command(dev, program), program, variables)
+}
+
+fn javascript_command(dev: &Dev, program: &str) -> Command {
     let modules = installed("VALV_TEST_NODE_MODULES_DIR", "js/node_modules");
     // Node finds modules only above a program's own place: put a copy beside them.
     let home = dev.root().join("js");
@@ -40,7 +60,7 @@ pub fn javascript(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
         command.arg("--experimental-global-webcrypto");
     }
     command.arg(home.join(program));
-    run(dev, command, program, variables);
+    command
 }
 
 fn node_major() -> u32 {
@@ -54,6 +74,37 @@ fn node_major() -> u32 {
 /// Runs the Rust SDK's program.
 pub fn rust(dev: &Dev, program: &str, variables: &[(&str, &str)]) {
     run(dev, Command::new(program), "rust-sdk", variables);
+}
+
+/// Starts it, for tests that do something meanwhile; see [`passed`].
+#[must_use]
+pub fn rust_begun(dev: &Dev, program: &str, variables: &[(&str, &str)]) -> Process {
+    begin(dev, Command::new(program), "rust-sdk", variables)
+}
+
+fn begin(dev: &Dev, mut command: Command, name: &str, variables: &[(&str, &str)]) -> Process {
+    plain(&mut command, dev).envs(dev.environment()).envs(variables.iter().copied());
+    Process::spawn(command, name, &dev.logs())
+}
+
+/// Waits until a started program has printed a line.
+pub fn printed(process: &mut Process, line: &str) {
+    within(4 * DEADLINE, line, || {
+        let output = std::fs::read_to_string(process.stdout()).unwrap_or_default();
+        if output.lines().any(|printed| printed.starts_with(line)) {
+            return Some(());
+        }
+        assert!(process.exited().is_none(), "ended before {line:?}\n{}", process.output());
+        None
+    });
+}
+
+/// Waits for the end of a started program, which must be a success.
+pub fn passed(process: &mut Process) {
+    let status = process.wait_within(4 * DEADLINE);
+    assert!(status.success(), "failed ({status})\n{}", process.output());
+    let output = std::fs::read_to_string(process.stdout()).unwrap_or_default();
+    assert!(output.lines().any(|line| line.starts_with("passed: ")), "{}", process.output());
 }
 
 /// Runs lines of shell as a user pastes them: every line must succeed. `python3` is the one with the SDKs and

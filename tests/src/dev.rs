@@ -106,6 +106,43 @@ impl Dev {
             .collect()
     }
 
+    /// The process of one region (`eastus`, `westus`) or of the `gateway`.
+    #[must_use]
+    pub fn pid(&self, name: &str) -> Pid {
+        let file = self.data().join(format!("{name}.pid"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        text.trim().parse().ok().and_then(Pid::from_raw).expect("the number of a process")
+    }
+
+    /// `valv region fail|heal|cut REGION`, which must succeed.
+    pub fn region(&self, word: &str, region: &str) {
+        let mut command = Command::new(valv());
+        command.args(["region", word, region, "--dir"]).arg(self.data());
+        let output = command.output().expect("valv region runs");
+        assert!(
+            output.status.success(),
+            "valv region {word} {region}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Does `fault` (kill, freeze, partition) to a region.
+    pub fn take(&self, fault: &str, region: &str) {
+        match fault {
+            "kill" => self.region("fail", region),
+            "partition" => self.region("cut", region),
+            _ => kill_process(self.pid(region), Signal::STOP).expect("a process to stop"),
+        }
+    }
+
+    /// Undoes it.
+    pub fn give_back(&self, fault: &str, region: &str) {
+        match fault {
+            "kill" | "partition" => self.region("heal", region),
+            _ => kill_process(self.pid(region), Signal::CONT).expect("a process to continue"),
+        }
+    }
+
     /// Starts it again after [`Dev::stop`] or [`Dev::kill`]: same directory, same port.
     pub fn restart(&mut self) {
         assert!(self.process.exited().is_some(), "stop it before you restart it");

@@ -10,6 +10,7 @@ use azure_security_keyvault_keys::KeyClient;
 use azure_security_keyvault_secrets::SecretClient;
 
 mod cryptography;
+mod failover;
 mod identity;
 mod keys;
 mod lists;
@@ -47,6 +48,9 @@ fn key_client(credential: Arc<dyn TokenCredential>) -> KeyClient {
 
 #[tokio::main]
 async fn main() -> Outcome {
+    if env::var_os("VALV_PHASE").is_some() {
+        return failover::through_the_loss_of_a_region().await;
+    }
     let mut passed = 0;
     macro_rules! checks {
         ($client:ident: $($module:ident :: $check:ident),* $(,)?) => {

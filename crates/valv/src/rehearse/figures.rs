@@ -193,6 +193,8 @@ pub struct Known {
     pub pair: String,
     pub rate: u32,
     pub moments: Moments,
+    /// Had the replica caught up before the load began?
+    pub caught_up: bool,
     pub lag_at_loss_ms: Option<u64>,
     pub compared: Compared,
     pub operations: Vec<Tried>,
@@ -234,7 +236,7 @@ fn percentile(sorted: &[u64], percent: usize) -> u64 {
 
 /// Makes the figures and the verdict.
 pub fn figures(known: Known, samples: &[Sample]) -> Figures {
-    let Known { fault, home, pair, rate, moments, lag_at_loss_ms, compared, operations } = known;
+    let Known { fault, home, pair, rate, moments, caught_up, lag_at_loss_ms, compared, operations } = known;
     let judged: Vec<(&Sample, Outcome)> = samples.iter().map(|s| (s, judged(s, moments))).collect();
     let mut seconds = vec![Second::default(); usize::try_from(moments.end_ms / 1000 + 1).unwrap_or(1)];
     let (mut total, mut failures) = (Second::default(), BTreeMap::new());
@@ -284,11 +286,11 @@ pub fn figures(known: Known, samples: &[Sample]) -> Figures {
         operations,
         promise: Vec::new(),
     };
-    figures.promise = promise(&figures, &judged);
+    figures.promise = promise(&figures, caught_up, &judged);
     figures
 }
 
-fn promise(figures: &Figures, judged: &[(&Sample, Outcome)]) -> Vec<Point> {
+fn promise(figures: &Figures, caught_up: bool, judged: &[(&Sample, Outcome)]) -> Vec<Point> {
     let Figures { moments, total, compared, operations, .. } = figures;
     let ms = |value: Option<u64>| value.map_or("never".to_owned(), |ms| format!("{ms} ms"));
     let within = |value: Option<u64>, max| value.is_some_and(|ms| ms <= max);
@@ -310,6 +312,14 @@ fn promise(figures: &Figures, judged: &[(&Sample, Outcome)]) -> Vec<Point> {
         }
     };
     vec![
+        Point {
+            promise: "the replica follows home",
+            measured: match figures.lag_at_loss_ms {
+                Some(lag) if caught_up => format!("{lag} ms behind at the loss"),
+                _ => "it had not caught up".to_owned(),
+            },
+            held: caught_up && figures.lag_at_loss_ms.is_some(),
+        },
         Point {
             promise: "no read fails",
             measured: format!("{} failed of {}", total.failed, total.failed + total.home + total.pair),
@@ -372,6 +382,7 @@ mod tests {
             pair: "westus".into(),
             rate: 10,
             moments: MOMENTS,
+            caught_up: true,
             lag_at_loss_ms: Some(40),
             compared: Compared { acknowledged: 2, ..Compared::default() },
             operations: vec![Tried {
