@@ -54,8 +54,12 @@ impl Neighbours {
     pub(super) fn start(config: &Config, peer: &Peer, tls: Arc<PeerTls>, region: Option<&Region>) -> Self {
         let map = Arc::new(config.deployment.map.clone());
         let nodes = nodes(&config.deployment.peers, region.map(|r| &r.name), peer.address.as_deref());
-        let client =
+        let mut client =
             ClientSettings { connect: config.failover.health.probe_deadline, ..ClientSettings::default() };
+        if !config.test.breaker {
+            // Pings that nobody answers open a breaker of their own: they end the connection.
+            client.ping_timeout = Duration::from_secs(3600);
+        }
         let peers = Peers::start(&tls, client.clone(), nodes.iter().cloned());
         let mut tasks = vec![spawn(Arc::clone(&tls).watch(CERTIFICATE_POLL))];
 
