@@ -157,7 +157,7 @@ impl Pair {
     }
 
     /// What home's node sees of its pair's copies, by group.
-    async fn copies(&self) -> BTreeMap<String, Value> {
+    pub async fn copies(&self) -> BTreeMap<String, Value> {
         let Ok(answer) = self.api.try_send("GET", "/admin/status", None).await else {
             return BTreeMap::new();
         };

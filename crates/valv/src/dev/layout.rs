@@ -8,7 +8,7 @@ use valv_model::RegionName;
 use zeroize::Zeroizing;
 
 use super::hosts::Hosts;
-use super::ports::{free_port, has_ipv6, kept_port};
+use super::ports::{Ports, has_ipv6, kept_port};
 use super::supervisor::Program;
 use super::{DOMAIN, VAULT};
 use crate::command::{self, cert};
@@ -52,22 +52,29 @@ pub struct Client {
 impl Layout {
     /// Chooses ports; those that a shell remembers stay the same at every start.
     /// `hosts`: where the regions' programs run; None: all on this machine's loopback address.
-    pub fn new(dir: &Path, port: u16, one_region: bool, hosts: Option<&Hosts>) -> Result<Self> {
+    pub fn new(
+        dir: &Path,
+        port: u16,
+        one_region: bool,
+        hosts: Option<&Hosts>,
+        ports: &mut Ports,
+    ) -> Result<Self> {
         let regions = if one_region { &REGIONS[..1] } else { &REGIONS[..] };
-        let region = |name: &&'static str| {
-            let public_port = if one_region { port } else { free_port()? };
+        let mut region = |name: &&'static str| {
+            let public_port = if one_region { port } else { ports.take()? };
             let address = hosts.and_then(|hosts| hosts.address(name)).unwrap_or(Ipv4Addr::LOCALHOST);
             let enter = hosts.map(|hosts| hosts.enter(name)).unwrap_or_default();
-            let (health_port, peer_port) = (free_port()?, free_port()?);
+            let (health_port, peer_port) = (ports.take()?, ports.take()?);
             Ok(Region { name, address, enter, public_port, health_port, peer_port })
         };
+        let regions = regions.iter().map(&mut region).collect::<Result<_>>()?;
         Ok(Self {
             dir: dir.to_owned(),
             tenant: tenant(dir)?,
             port,
-            imds_port: kept_port(dir)?,
-            regions: regions.iter().map(region).collect::<Result<_>>()?,
-            gateway: if one_region { None } else { Some(free_port()?) },
+            imds_port: kept_port(dir, ports)?,
+            regions,
+            gateway: if one_region { None } else { Some(ports.take()?) },
         })
     }
 
@@ -284,7 +291,8 @@ mod tests {
         for one_region in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             super::super::certificates::make(dir.path(), DOMAIN).unwrap();
-            let layout = Layout::new(dir.path(), 8443, one_region, None).unwrap();
+            let layout =
+                Layout::new(dir.path(), 8443, one_region, None, &mut Ports::claim().unwrap()).unwrap();
             let client = layout.make().unwrap();
             let names: Vec<String> = layout.programs().into_iter().map(|program| program.name).collect();
             let expected: &[&str] = if one_region { &["eastus"] } else { &["eastus", "westus", "gateway"] };
@@ -303,13 +311,21 @@ mod tests {
             }
             // A second start finds what the first made.
             assert_eq!(
-                Layout::new(dir.path(), 8443, one_region, None).unwrap().make().unwrap().id,
+                Layout::new(dir.path(), 8443, one_region, None, &mut Ports::claim().unwrap())
+                    .unwrap()
+                    .make()
+                    .unwrap()
+                    .id,
                 client.id
             );
             // A store that is gone is not made anew.
             fs::remove_file(dir.path().join("eastus.redb")).unwrap();
-            let refused =
-                Layout::new(dir.path(), 8443, one_region, None).unwrap().make().err().unwrap().to_string();
+            let refused = Layout::new(dir.path(), 8443, one_region, None, &mut Ports::claim().unwrap())
+                .unwrap()
+                .make()
+                .err()
+                .unwrap()
+                .to_string();
             assert!(refused.contains("eastus.redb is missing"), "{refused}");
         }
     }

@@ -43,11 +43,12 @@ pub fn run(args: &DevArgs) -> Result<()> {
     let started = Instant::now();
     let dir = prepare_dir(&args.dir)?;
     let _sole = sole(&dir)?;
-    let port = ports::choose_port(args.port)?;
+    let mut ports = ports::Ports::claim()?;
+    let port = ports::choose_port(args.port, &mut ports)?;
     let _ = fs::remove_file(environment::path(&dir));
     certificates::make(&dir, DOMAIN)?;
     let hosts = args.separate_hosts.then(|| Hosts::make(&dir, &layout::REGIONS)).transpose()?.map(Arc::new);
-    let layout = Layout::new(&dir, port, args.one_region, hosts.as_deref())?;
+    let layout = Layout::new(&dir, port, args.one_region, hosts.as_deref(), &mut ports)?;
     let client = layout.make()?;
     let authority = format!("https://localhost:{port}");
     let resolves = ports::loopback(&format!("{VAULT}.{DOMAIN}"), port);
