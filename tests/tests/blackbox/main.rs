@@ -1,5 +1,6 @@
 //! Valv from outside: real processes, real clients, nothing mocked. One binary, so that all share one link.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test ends by panicking")]
+#![allow(clippy::print_stdout, reason = "the test runner shows it")]
 
 mod admin;
 mod algorithms;
