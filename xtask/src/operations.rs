@@ -48,7 +48,8 @@ const PLANES: &[(ObjectType, &str, &str)] = &[
     (
         ObjectType::Service,
         "Service",
-        "For monitoring: on the listener `listen.health` only, plain HTTP on a loopback address.",
+        "For monitoring. `/healthstatus` is for load balancers, at any door and under any host: 200 as long as the door can get reads\n\
+         answered, here or elsewhere, else 503. The others: on the listener `listen.health` only, plain HTTP on a loopback address.",
     ),
 ];
 

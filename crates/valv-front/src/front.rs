@@ -229,7 +229,7 @@ impl Front {
                 let body = self.read_body(operation, head, body, false).await?;
                 self.serve_for(far, &request, from, record, body).await.map(Outcome::Mine)
             }
-            (Some(far), here, None) if peer.door == Door::Public => {
+            (Some(far), here, None) if peer.door == Door::Public && !asked.is_of_service() => {
                 self.serve_or_forward(far, here.as_ref(), &request, record, body).await
             }
             (_, Some(here), _) => {

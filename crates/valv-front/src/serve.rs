@@ -157,7 +157,7 @@ impl Front {
     {
         let (operation, params) = request.asked.found()?;
         // Health is answered under overload, too.
-        let free = serving.placed || request.peer.door == Door::Health;
+        let free = serving.placed || request.asked.is_of_service();
         let place = if free { None } else { Some(self.enter()?) };
         let (_place, body) = self.take(place, operation, request.head, body).await?;
         let call = OpenCall {
@@ -167,6 +167,7 @@ impl Front {
             now: self.wiring.clock.now(),
             identity: request.peer.identity.as_ref(),
             metrics: self.metrics(),
+            audited: self.wiring.audit.is_ready(),
             operation,
             params,
             head: request.head,

@@ -215,7 +215,8 @@ operations! {
     ManagedIdentityToken, Token, Get "/metadata/identity/oauth2/token", Anyone, Read, 200;
     AppServiceToken, Token, Get "/msi/token", Anyone, Read, 200;
 
-    // Health.
+    // Health. The first one has Azure's path, for load balancers before the doors; the others are each machine's own.
+    HealthStatusGet, Service, Get "/healthstatus", Anyone, Read, 200;
     HealthGet, Service, Get "/healthz", Anyone, Read, 200;
     ReadyGet, Service, Get "/readyz", Anyone, Read, 200;
     MetricsGet, Service, Get "/metrics", Anyone, Read, 200;

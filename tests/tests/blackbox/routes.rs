@@ -376,6 +376,10 @@ async fn what_everybody_may_ask_gives_nothing_away() {
             }
             // Only on loopback listeners of their own: here these paths are unknown, which strangers are not told.
             Operation::ManagedIdentityToken | Operation::MetricsGet => assert_eq!(status, 401, "{answer:?}"),
+            // Nothing but that it is there.
+            Operation::HealthStatusGet => {
+                assert_eq!((status, answer.json()), (200, json!({ "status": "healthy" })), "{answer:?}");
+            }
             Operation::HealthGet | Operation::ReadyGet => {
                 assert!([200, 401].contains(&status), "{answer:?}");
                 assert_eq!(node.health(spec.path).map(|(status, _)| status), Some(200));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
+use serde_json::json;
 use valv_access::{Issuer, TokenError, TokenGrant};
 use valv_geo::{RegionHealth, Standing, View};
 use valv_model::{ClientId, Error, ErrorCode, Operation, Result, UnixSeconds};
@@ -22,6 +23,8 @@ pub(crate) struct OpenCall<'a> {
     pub(crate) now: UnixSeconds,
     pub(crate) identity: Option<&'a ClientId>,
     pub(crate) metrics: &'a Metrics,
+    /// Can requests be audited, as far as they must be?
+    pub(crate) audited: bool,
     pub(crate) operation: Operation,
     pub(crate) params: &'a Params,
     pub(crate) head: &'a Parts,
@@ -61,6 +64,14 @@ pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<Client
         Operation::InstanceDiscoveryGet => {
             (Reply::json(200, &issuer(call)?.instance_discovery(), 1024), None)
         }
+        Operation::HealthStatusGet => {
+            let view = call.far.map(|far| far.view.load_full());
+            let others = view.as_deref().is_some_and(reaches_a_node);
+            if !call.audited || !(others || answers(call.service, view.as_deref()).await) {
+                return Err(Error::unavailable("Requests cannot be answered here."));
+            }
+            (Reply::json(200, &json!({ "status": "healthy" }), 32), None)
+        }
         Operation::HealthGet => (Reply::new(200, TEXT, "live\n".into()), None),
         Operation::ReadyGet => {
             ready(call).await?;
@@ -69,6 +80,20 @@ pub(crate) async fn perform(call: &OpenCall<'_>) -> Result<(Reply, Option<Client
         Operation::MetricsGet => (Reply::new(200, PROMETHEUS, call.metrics.render().into()), None),
         other => return Err(misplaced(other)),
     })
+}
+
+/// Does the node's own store answer a read? Where the watch over the nodes asks that all the time, by what it saw last.
+async fn answers(service: Option<&Service>, view: Option<&View>) -> bool {
+    match (service, view) {
+        (Some(_), Some(view)) => view.here.as_ref().is_some_and(|here| here.engine),
+        (Some(service), None) => service.ready().await.is_ok(),
+        (None, _) => false,
+    }
+}
+
+/// Is any other node there to ask?
+fn reaches_a_node(view: &View) -> bool {
+    view.regions.iter().flat_map(|region| &region.nodes).any(|node| node.alive)
 }
 
 /// Can this node do its work? A node of a region: its engine answers a read, and it may speak for its vaults. A gateway:

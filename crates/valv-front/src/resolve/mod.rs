@@ -27,12 +27,15 @@ pub(crate) struct Asked {
 
 /// Reads the head of a request.
 pub(crate) fn resolve(settings: &FrontSettings, door: Door, head: &Parts) -> Result<Asked> {
+    let matched = table::find(door, method(head), &table::segments(head.uri.path()));
     let authority = match Authority::of(head) {
         // Load balancers ask after health in HTTP/1.0, without a host.
+        Err(_) if matches!(&matched, Match::Found(o, _) if o.spec().object == ObjectType::Service) => {
+            Authority::none()
+        }
         Err(_) if door == Door::Health => Authority::none(),
         authority => authority?,
     };
-    let matched = table::find(door, method(head), &table::segments(head.uri.path()));
     let vault = match &matched {
         Match::Found(operation, params) => match operation.spec().object {
             kind if in_vault(kind) => authority.vault(settings),
@@ -61,6 +64,11 @@ impl Asked {
     /// May whoever holds the system group answer, home or not? The answer says nothing of a vault then.
     pub(crate) fn is_anywhere(&self) -> bool {
         self.operation().is_some_and(|o| o.spec().object == ObjectType::Token || o == Operation::StatusGet)
+    }
+
+    /// Is it about this door itself? Then it takes no place among the requests in flight, and nobody else is asked.
+    pub(crate) fn is_of_service(&self) -> bool {
+        self.operation().is_some_and(|o| o.spec().object == ObjectType::Service)
     }
 
     /// Is it about something inside a vault?

@@ -19,9 +19,10 @@ pub enum Door {
 impl Door {
     fn knows(self, spec: &Spec) -> bool {
         let identity = spec.operation == Operation::ManagedIdentityToken;
+        let own = spec.object == ObjectType::Service && spec.operation != Operation::HealthStatusGet;
         match self {
-            Self::Public => spec.object != ObjectType::Service && !identity,
-            Self::Health => spec.object == ObjectType::Service,
+            Self::Public => !own && !identity,
+            Self::Health => own,
             Self::ManagedIdentity => identity,
         }
     }

@@ -149,6 +149,29 @@ async fn everything(engine: &EmbeddedEngine) -> Vec<(Bytes, Bytes)> {
     entries.into_iter().map(|entry| entry.map(|entry| (entry.key, entry.value)).unwrap()).collect()
 }
 
+fn far(view: &Arc<ArcSwap<View>>, wire: &Arc<Wire>) -> Far {
+    Far {
+        regions: map(),
+        view: Arc::clone(view),
+        forwarder: Arc::clone(wire) as Arc<dyn Forwarder>,
+        homes: Arc::new(OneVault),
+        hedge: valv_geo::hedge::Settings::default(),
+        seen: Arc::new(|_| serde_json::Map::new()),
+        history: Arc::new(Vec::new),
+    }
+}
+
+fn wiring(here: Option<Here>, far: Far, audit: &Sink) -> Wiring {
+    Wiring {
+        here,
+        far: Some(far),
+        clock: Arc::new(SystemClock),
+        challenge: Challenge { authorization: format!("{AUTHORITY}/{TENANT}"), resource: RESOURCE.into() },
+        audit: Audit::to(audit.clone(), true).unwrap(),
+        metrics: Metrics::install().unwrap(),
+    }
+}
+
 impl Pair {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -220,26 +243,8 @@ impl Pair {
                     })
                 }
             };
-            let far = Far {
-                regions: map(),
-                view: Arc::clone(&views[at]),
-                forwarder: Arc::clone(&wire) as Arc<dyn Forwarder>,
-                homes: Arc::new(OneVault),
-                hedge: valv_geo::hedge::Settings::default(),
-                seen: Arc::new(|_| serde_json::Map::new()),
-                history: Arc::new(Vec::new),
-            };
-            let wiring = Wiring {
-                here,
-                far: Some(far),
-                clock: Arc::new(SystemClock),
-                challenge: Challenge {
-                    authorization: format!("{AUTHORITY}/{TENANT}"),
-                    resource: RESOURCE.into(),
-                },
-                audit: Audit::to(audits[at].clone(), true).unwrap(),
-                metrics: Metrics::install().unwrap(),
-            };
+            let far = far(&views[at], &wire);
+            let wiring = wiring(here, far, &audits[at]);
             let settings = FrontSettings { region: region(name), ..settings() };
             fronts.push(Arc::new(Front::new(wiring, settings)));
         }
@@ -398,6 +403,53 @@ async fn f28_a_lost_home_is_answered_for_by_the_pair_and_says_so() {
         let vaults = pair.send("GET", "/admin/vaults", "").await.expect(200);
         assert_eq!(vaults.json()["value"][0]["name"], "dev");
     }
+}
+
+/// A load balancer asks every door, without a token and whatever the host: may requests be sent here?
+#[tokio::test]
+async fn health_says_whether_reads_can_be_answered_and_nothing_else() {
+    let pair = Pair::new().await;
+    let audited = || pair.audits.each_ref().map(|audit| audit.events().len());
+    let before = audited();
+    pair.sent();
+    let doors = [&pair.east, &pair.west, &pair.gateway];
+    for host in [None, Some("10.1.0.4:8443"), Some("team.vault.localhost:8443")] {
+        for (at_, door) in doors.into_iter().enumerate() {
+            for (own, others) in [(true, true), (true, false), (false, true), (false, false)] {
+                let mut seen = (**pair.views[at_].load()).clone();
+                if let Some(here) = &mut seen.here {
+                    here.engine = own;
+                }
+                for node in seen.regions.iter_mut().flat_map(|region| &mut region.nodes) {
+                    (node.alive, node.home) = (others, others);
+                }
+                pair.views[at_].store(Arc::new(seen));
+                let mut request = Request::get("/healthstatus");
+                if let Some(host) = host {
+                    request = request.header("host", host);
+                }
+                let answer = at(door, request.body(Full::default()).unwrap()).await;
+                // A gateway has nothing of its own.
+                if others || (own && at_ < 2) {
+                    assert_eq!(answer.expect(200).json(), json!({ "status": "healthy" }));
+                } else {
+                    let text = answer.expect(503).json().to_string();
+                    assert!(!text.contains("eastus") && !text.contains("westus"), "{text}");
+                }
+            }
+        }
+    }
+    assert_eq!((audited(), pair.sent()), (before, vec![]), "not audited, not forwarded");
+}
+
+#[tokio::test]
+async fn f39_health_is_answered_where_there_is_no_place_for_another_request() {
+    let pair = Pair::new().await;
+    let mut full = settings();
+    full.limits.in_flight = 0;
+    let door = Front::new(wiring(None, far(&pair.views[1], &pair.wire), &Sink::default()), full);
+    at(&door, request("GET", "/secrets/a", &pair.admin, "")).await.expect(429);
+    at(&door, request("GET", "/healthstatus", "", "")).await.expect(200);
 }
 
 /// Every row of the table at a lost home: reads are answered or refused for what they ask, writes are refused as

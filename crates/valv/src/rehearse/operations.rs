@@ -29,10 +29,10 @@ pub struct Asker {
     pub resource: String,
 }
 
-/// Is the operation one that clients reach through a front door? Health and the managed identity's endpoint are
-/// each machine's own.
+/// Is the operation one that clients reach through a front door? What is asked on loopback listeners is each
+/// machine's own.
 fn through_the_door(spec: &Spec) -> bool {
-    spec.object != ObjectType::Service
+    (spec.object != ObjectType::Service || spec.operation == Operation::HealthStatusGet)
         && !matches!(spec.operation, Operation::ManagedIdentityToken | Operation::AppServiceToken)
 }
 
@@ -218,6 +218,7 @@ impl Stage {
             }
             O::JwksGet => plain(format!("/{}/discovery/v2.0/keys", asker.tenant)),
             O::InstanceDiscoveryGet => plain("/common/discovery/instance".into()),
+            O::HealthStatusGet => plain("/healthstatus".into()),
             O::ManagedIdentityToken | O::AppServiceToken | O::HealthGet | O::ReadyGet | O::MetricsGet => None,
         }
     }
