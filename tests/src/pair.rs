@@ -141,8 +141,11 @@ impl Pair {
     /// The process of a region, or of the gateway.
     #[must_use]
     pub fn pid(&self, name: &str) -> Pid {
-        let text = fs::read_to_string(self.file(&format!("{name}.pid"))).expect("the number of a process");
-        text.trim().parse().ok().and_then(Pid::from_raw).expect("the number of a process")
+        let file = self.file(&format!("{name}.pid"));
+        // It may just be written anew.
+        until("the number of a process", || {
+            fs::read_to_string(&file).ok()?.trim().parse().ok().and_then(Pid::from_raw)
+        })
     }
 
     /// Signals it.

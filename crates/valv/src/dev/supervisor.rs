@@ -72,7 +72,8 @@ impl Program {
             .spawn()
             .map_err(failed)?;
         if let Some(id) = child.id() {
-            fs::write(self.file("pid"), id.to_string()).map_err(failed)?;
+            fs::write(self.file("pid.new"), id.to_string()).map_err(failed)?;
+            fs::rename(self.file("pid.new"), self.file("pid")).map_err(failed)?;
         }
         let stdin = child.stdin.take();
         Ok(Running { child, stdin, since: Instant::now() })
