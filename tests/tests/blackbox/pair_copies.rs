@@ -48,7 +48,7 @@ async fn f24_a_pair_that_is_killed_again_and_again_while_it_copies_holds_a_whole
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f25_a_pair_that_was_away_longer_than_home_keeps_its_log_is_copied_anew() {
+async fn f24_f25_a_pair_that_was_away_longer_than_home_keeps_its_log_is_copied_anew() {
     let pair = Pair::start().await;
     pair.restart_with(HOME, "[replication]\nlog_commits = 100\n");
     pair.until_home_answers().await;
@@ -59,6 +59,12 @@ async fn f25_a_pair_that_was_away_longer_than_home_keeps_its_log_is_copied_anew(
     let api = pair.gateway().1;
     let mut ledger = Ledger::default();
     set_many(&api, &mut ledger, pair.plant(), "away", long(5_000, 450)).await;
+    // Killed in the middle of the copy too (F24).
+    for _ in 0..long(20, 3) {
+        pair.heal(OTHER);
+        traffic.go_on(Duration::from_millis(fastrand::u64(..400))).await;
+        pair.fail(OTHER);
+    }
     pair.heal(OTHER);
     until_async("the vault to be copied anew", async || {
         let copy = copy(&pair, OTHER, HOME).await?;
