@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use valv_tests::{HOME, OTHER, Outcome, PROMISE, Pair, Seen, Traffic, judge, until_async};
+use valv_tests::{HOME, OTHER, Outcome, PROMISE, Pair, Sample, Seen, Traffic, judge, until_async};
 
 use crate::long;
 
@@ -55,6 +55,7 @@ async fn lose_and_return(pair: Pair, fault: Fault) {
         fault.give_back(&pair);
         for (door, _) in &doors {
             let back = traffic.until_home(door).await;
+            println!("{door}: home is back after {:?}", back - returning);
             assert!(back - returning <= RETURN, "{door}: home was back only after {:?}", back - returning);
         }
         moments.push((lost, taken, returning));
@@ -62,9 +63,11 @@ async fn lose_and_return(pair: Pair, fault: Fault) {
     let seen = traffic.stop().await;
     seen.no_read_failed();
     seen.writes_are_refused_in_azures_words();
+    println!("slowest of {} reads: {:?}", seen.reads().count(), seen.reads().map(Sample::took).max());
     for (lost, taken, returning) in moments {
         for (door, _) in &doors {
             let first = seen.first_replica(door, lost).expect("the replica answered");
+            println!("{door}: the replica's first answer after {:?}", first - lost);
             assert!(
                 first - lost <= PROMISE,
                 "{door}: the replica's first answer came after {:?}",
