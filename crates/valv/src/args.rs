@@ -420,7 +420,7 @@ mod tests {
 
     use super::*;
 
-    const PAGES: [&str; 13] = [
+    const PAGES: [&str; 17] = [
         "README.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
@@ -429,11 +429,15 @@ mod tests {
         "docs/admin-api.md",
         "docs/compatibility.md",
         "docs/deploy.md",
+        "docs/failover.md",
         "docs/faults.md",
         "docs/identity.md",
         "docs/operations.md",
         "docs/performance.md",
         "crates/valv/valv.example.toml",
+        "deploy/README.md",
+        "deploy/systemd/valv.service",
+        "deploy/systemd/valv-gateway.service",
     ];
 
     #[test]

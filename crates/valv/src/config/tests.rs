@@ -175,6 +175,35 @@ ca = "peer-ca.crt"
     (dir, text)
 }
 
+/// The files in `deploy/pair` are one deployment: each loads, and what they must share they share.
+#[test]
+fn the_pair_to_copy_from_is_one_deployment() {
+    let (dir, _) = right();
+    let shown = [
+        include_str!("../../../../deploy/pair/eastus.toml"),
+        include_str!("../../../../deploy/pair/westus.toml"),
+        include_str!("../../../../deploy/pair/gateway.toml"),
+    ];
+    let configs = shown.map(|text| {
+        let here = text.replace("/etc/valv/", "").replace("/var/lib/valv/", "");
+        let here = ["-eastus", "-westus", "-gateway"].iter().fold(here, |text, of| text.replace(of, ""));
+        load_text(dir.path(), &here).map_err(|e| e.to_string()).unwrap()
+    });
+    let east = RegionName::parse("eastus").unwrap();
+    let [of_east, of_west, gateway] = &configs;
+    for config in &configs {
+        assert_eq!((&config.tenant, &config.domain), (&of_east.tenant, &of_east.domain));
+        assert_eq!(config.authority, of_east.authority);
+        assert_eq!(config.deployment.peers, of_east.deployment.peers);
+        assert_eq!(config.deployment.map.system_home(), &east);
+        assert!(config.deployment.map.warnings().is_empty());
+    }
+    let address = |config: &Config| config.peer.as_ref().unwrap().address.clone();
+    assert_eq!(address(of_east).as_deref(), Some("valv-east.example.com:8444"));
+    assert_eq!(address(of_west).as_deref(), Some("valv-west.example.com:8444"));
+    assert!(gateway.region.is_none() && gateway.store.is_none());
+}
+
 /// The same as a gateway.
 fn gateway() -> (tempfile::TempDir, String) {
     let (dir, text) = pair();
