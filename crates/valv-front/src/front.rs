@@ -89,6 +89,17 @@ pub struct Far {
     pub history: Arc<dyn Fn() -> Vec<serde_json::Value> + Send + Sync>,
     /// What a node last said of itself, for `StatusGet`: a JSON object, empty before its first answer.
     pub seen: Arc<Seen>,
+    /// Which root keys the other nodes hold, for `RootKeyRotate`.
+    pub root_keys: Arc<dyn Fn() -> Vec<HeldRootKeys> + Send + Sync>,
+}
+
+/// The root keys of another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRootKeys {
+    /// The node.
+    pub node: PeerId,
+    /// Their ids; None: it has not answered lately.
+    pub ids: Option<Vec<String>>,
 }
 
 /// Who sent a request, and through which listener.

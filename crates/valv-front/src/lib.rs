@@ -12,7 +12,7 @@ mod settings;
 pub use settings::{FrontSettings, Limits, Rates};
 
 mod front;
-pub use front::{Far, Front, Here, Peer, ReloadRootKeys, Replicas, Seen, Wiring};
+pub use front::{Far, Front, HeldRootKeys, Here, Peer, ReloadRootKeys, Replicas, Seen, Wiring};
 
 pub mod listen;
 

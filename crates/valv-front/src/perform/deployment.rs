@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use valv_model::{ClientId, Error, Operation, Result};
+use valv_model::{ClientId, Error, ErrorCode, Operation, Result};
 use valv_vault::system::{ClientPut, ClientView, NewClient};
 
 use super::body::Object;
 use super::{Call, misplaced, status};
+use crate::HeldRootKeys;
 use crate::answer::Reply;
 
 pub(super) async fn perform(call: &Call<'_>) -> Result<Reply> {
@@ -35,6 +36,9 @@ pub(super) async fn perform(call: &Call<'_>) -> Result<Reply> {
                 let reloaded = tokio::task::spawn_blocking(move || reload()).await;
                 reloaded.map_err(|e| Error::internal(format!("reloading the root keys: {e}")))??;
             }
+            if let Some(far) = call.far {
+                held_everywhere(&service.current_root_key().0, &(far.root_keys)())?;
+            }
             let vaults = service.root_key_rotate(permit, context).await?;
             Reply::json(200, &json!({ "vaultsChanged": vaults }), 0)
         }
@@ -44,6 +48,29 @@ pub(super) async fn perform(call: &Call<'_>) -> Result<Reply> {
         }
         other => return Err(misplaced(other)),
     })
+}
+
+/// Refuses to wrap anything under a root key that another node could not unwrap it with.
+fn held_everywhere(id: &str, nodes: &[HeldRootKeys]) -> Result<()> {
+    let lacks = |node: &HeldRootKeys| {
+        let name = format!("{} in {}", node.node.address, node.node.region);
+        match &node.ids {
+            None => Some(format!("{name} has not answered lately")),
+            Some(ids) if ids.iter().any(|held| held == id) => None,
+            Some(_) => Some(format!("{name} does not hold it")),
+        }
+    };
+    let lacking: Vec<String> = nodes.iter().filter_map(lacks).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::Conflict,
+        format!(
+            "The root key '{id}' is not held by every node: {}. Put it into root_key.sources of each of them, then repeat this; until then keep the old root key.",
+            lacking.join("; ")
+        ),
+    ))
 }
 
 /// The body of `ClientPut`.

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use valv_access::{Authenticator, AuthenticatorSettings, Challenge, Issuer, IssuerSettings};
 use valv_engine::{Engine, Epoch, GroupId, GroupMeta, Op, Transaction, layout};
 use valv_engine_embedded::{EmbeddedEngine, Settings};
-use valv_front::{Audit, Door, Far, Front, FrontSettings, Here, Metrics, Peer, Replicas, Wiring};
+use valv_front::{
+    Audit, Door, Far, Front, FrontSettings, HeldRootKeys, Here, Metrics, Peer, Replicas, Wiring,
+};
 use valv_geo::apply::{ReplicaState, ReplicaStatus};
 use valv_geo::{
     Declared, NodeView, Pairing, PeerId, RegionHealth, RegionMap, RegionView, Role, Standing, View,
@@ -26,6 +28,14 @@ use valv_sealing::{Barrier, Keyring, RootKeySource, RootKeys};
 use valv_vault::{Service, ServiceSettings, SystemClock};
 
 use crate::world::{AUTHORITY, Answer, RESOURCE, Sink, TENANT, request, settings, whole};
+
+type Line = zeroize::Zeroizing<String>;
+
+/// Root keys, the first one the current one.
+fn roots(lines: &[&Line]) -> RootKeys {
+    let source = |line: &&Line| RootKeySource::Text { variable: "TEST".into(), line: (*line).clone() };
+    RootKeys::load(&lines.iter().map(source).collect::<Vec<_>>()).unwrap()
+}
 
 fn region(name: &str) -> RegionName {
     RegionName::parse(name).unwrap()
@@ -93,6 +103,8 @@ struct Pair {
     lag: Arc<Behind>,
     audits: [Sink; 3],
     engines: [Arc<EmbeddedEngine>; 2],
+    keyrings: [Arc<Keyring>; 2],
+    root_key: Line,
     views: [Arc<ArcSwap<View>>; 3],
     admin: String,
     secret: (String, String),
@@ -158,6 +170,7 @@ fn far(view: &Arc<ArcSwap<View>>, wire: &Arc<Wire>) -> Far {
         hedge: valv_geo::hedge::Settings::default(),
         seen: Arc::new(|_| serde_json::Map::new()),
         history: Arc::new(Vec::new),
+        root_keys: Arc::new(Vec::new),
     }
 }
 
@@ -175,13 +188,9 @@ fn wiring(here: Option<Here>, far: Far, audit: &Sink) -> Wiring {
 impl Pair {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let roots = RootKeys::load(&[RootKeySource::Text {
-            variable: "TEST".into(),
-            line: RootKeys::generate().unwrap(),
-        }])
-        .unwrap();
-        let record = Bytes::from(roots.current().id().0.clone());
-        let keyring = Arc::new(Keyring::new(roots));
+        let root_key = RootKeys::generate().unwrap();
+        let record = Bytes::from(roots(&[&root_key]).current().id().0.clone());
+        let keyrings = [(), ()].map(|()| Arc::new(Keyring::new(roots(&[&root_key]))));
         let meta = |home: &str| GroupMeta { home: region(home), epoch: Epoch(1) };
         let groups = [
             (GroupId::system(), meta("eastus")),
@@ -196,8 +205,8 @@ impl Pair {
         let engines = [engine("eastus"), engine("westus")];
         let tenant = TenantId::parse(TENANT).unwrap();
         let barriers = [
-            Barrier::open(engines[0].clone(), Arc::clone(&keyring)).await.unwrap(),
-            Barrier::open(engines[1].clone(), keyring).await.unwrap(),
+            Barrier::open(engines[0].clone(), Arc::clone(&keyrings[0])).await.unwrap(),
+            Barrier::open(engines[1].clone(), Arc::clone(&keyrings[1])).await.unwrap(),
         ];
         let first =
             valv_vault::system::init(&barriers[0], &SystemClock, &region("eastus"), &tenant).await.unwrap();
@@ -243,7 +252,18 @@ impl Pair {
                     })
                 }
             };
-            let far = far(&views[at], &wire);
+            let (wire_seen, held) = (Arc::clone(&wire), keyrings.clone());
+            let root_keys = move || {
+                let others = ["eastus", "westus"].into_iter().zip(&held).filter(|(other, _)| *other != name);
+                let ids = |keyring: &Keyring| keyring.root_keys().ids().map(|id| id.0.clone()).collect();
+                let seen = |other| !wire_seen.away.lock().unwrap().contains(other);
+                let of = |(other, keyring): (&'static str, &Arc<Keyring>)| HeldRootKeys {
+                    node: peer(other),
+                    ids: seen(other).then(|| ids(keyring)),
+                };
+                others.map(of).collect()
+            };
+            let far = Far { root_keys: Arc::new(root_keys), ..far(&views[at], &wire) };
             let wiring = wiring(here, far, &audits[at]);
             let settings = FrontSettings { region: region(name), ..settings() };
             fronts.push(Arc::new(Front::new(wiring, settings)));
@@ -260,6 +280,8 @@ impl Pair {
             lag,
             audits,
             engines,
+            keyrings,
+            root_key,
             views,
             admin: String::new(),
             secret,
@@ -278,15 +300,18 @@ impl Pair {
 
     /// What replication does.
     async fn copy(&self) {
-        for group in [GroupId::system(), GroupId::of_region(&region("eastus"))] {
-            let lease = self.engines[1].replica_lease(&group, &region("westus")).await.unwrap();
+        let of = |name: &str| GroupId::of_region(&region(name));
+        let copied = [(GroupId::system(), 0, 1), (of("eastus"), 0, 1), (of("westus"), 1, 0)];
+        for (group, from, to) in copied {
+            let own = region(["eastus", "westus"][to]);
+            let lease = self.engines[to].replica_lease(&group, &own).await.unwrap();
             let (prefix, meta) = (layout::group(&group), layout::group_meta(&group));
-            let ops = everything(&self.engines[0]).await.into_iter();
+            let ops = everything(&self.engines[from]).await.into_iter();
             let ops = ops.filter(|(key, _)| key.starts_with(&prefix) && *key != meta);
             let ops: Vec<_> = ops.map(|(key, value)| Op::Put(key, value)).collect();
             for ops in ops.chunks(100) {
                 let transaction = Transaction { compares: vec![], ops: ops.to_vec() };
-                self.engines[1].apply(&lease, transaction).await.unwrap();
+                self.engines[to].apply(&lease, transaction).await.unwrap();
             }
         }
     }
@@ -593,4 +618,52 @@ async fn a_new_vault_is_made_where_its_location_says_and_an_old_one_stays() {
     assert_eq!(put("dev", r#"{"location":"eastus"}"#).await, (200, "eastus".to_owned()));
     assert_eq!(put("third", r#"{"location":"mars"}"#).await.0, 400);
     assert_eq!(put("third", r#"{"location":1}"#).await.0, 400);
+}
+
+impl Pair {
+    /// Gives a region's node these root keys.
+    fn hold(&self, at: usize, lines: &[&Line]) {
+        self.keyrings[at].replace_root_keys(roots(lines));
+    }
+
+    /// Rotates the root key at the gateway, while replication runs.
+    async fn rotate(&self) -> Answer {
+        let replicate = async {
+            loop {
+                self.copy().await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            answer = self.send("POST", "/admin/rootkey/rotate", "") => answer,
+            () = replicate => unreachable!(),
+        }
+    }
+
+    async fn stored(&self) -> [Vec<(Bytes, Bytes)>; 2] {
+        [everything(&self.engines[0]).await, everything(&self.engines[1]).await]
+    }
+}
+
+#[tokio::test]
+async fn f33_the_root_key_is_not_rotated_before_every_node_holds_the_new_one() {
+    let pair = Pair::new().await;
+    let (new, old) = (RootKeys::generate().unwrap(), pair.root_key.clone());
+    pair.hold(0, &[&new, &old]);
+    let before = pair.stored().await;
+    let refused = pair.rotate().await.expect(409);
+    let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("not held by every node: westus:1 in westus does not hold it"), "{message}");
+    assert!(before == pair.stored().await, "a refused rotation changed something");
+
+    pair.hold(1, &[&new, &old]);
+    pair.wire.away.lock().unwrap().insert("westus");
+    let refused = pair.rotate().await.expect(409);
+    let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("westus:1 in westus has not answered lately"), "{message}");
+    assert!(before == pair.stored().await, "a refused rotation changed something");
+
+    pair.wire.away.lock().unwrap().clear();
+    assert_eq!(pair.rotate().await.expect(200).json()["vaultsChanged"], 2, "the system vault and dev");
+    pair.send("GET", "/secrets/a", "").await.expect(200);
 }

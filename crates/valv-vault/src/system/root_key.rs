@@ -29,8 +29,14 @@ impl Service {
         self.rotate_root_key(context).await
     }
 
+    /// The id of the root key that a rotation wraps data keys under.
+    #[must_use]
+    pub fn current_root_key(&self) -> RootKeyId {
+        self.node.keyring().root_keys().current().id().clone()
+    }
+
     pub(crate) async fn rotate_root_key(&self, context: &WriteContext) -> Result<u64> {
-        let current = self.node.keyring().root_keys().current().id().clone();
+        let current = self.current_root_key();
         let mut changed = 0;
         // Until nothing is found: a vault may be made meanwhile by a node that does not know the new key yet.
         loop {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 use valv_engine::GroupId;
+use valv_front::HeldRootKeys;
 use valv_geo::apply::{LogBounds, Replica, ReplicaSettings, ReplicaStatus};
 use valv_geo::ship::Shipper;
 use valv_geo::{PeerId, RegionMap};
@@ -129,7 +130,8 @@ impl Neighbours {
     pub(super) fn far(&self, config: &Config) -> valv_front::Far {
         let mut hedge = config.failover.hedge.clone();
         hedge.on = config.test.hedge;
-        let (watch, seen_by) = (Arc::clone(&self.watch), Arc::clone(&self.watch));
+        let (watch, seen_by, held_by) =
+            (Arc::clone(&self.watch), Arc::clone(&self.watch), Arc::clone(&self.watch));
         valv_front::Far {
             regions: Arc::clone(&self.map),
             view: self.watch.shared(),
@@ -138,6 +140,7 @@ impl Neighbours {
             hedge,
             history: Arc::new(move || history(&watch)),
             seen: Arc::new(move |node| seen(&seen_by, node)),
+            root_keys: Arc::new(move || root_keys(&held_by)),
         }
     }
 
@@ -249,6 +252,17 @@ fn seen(watch: &Watch, node: &PeerId) -> Map<String, Value> {
     shown.insert("answeredMsAgo".into(), json!(seen.age.map(ms)));
     shown.insert("failure".into(), json!(seen.failure));
     shown
+}
+
+/// An older answer does not say which root keys a node holds now.
+const LATELY: Duration = Duration::from_secs(5);
+
+fn root_keys(watch: &Watch) -> Vec<HeldRootKeys> {
+    let held = |seen: valv_peer::Seen| HeldRootKeys {
+        ids: seen.probe.filter(|_| seen.age.is_some_and(|age| age <= LATELY)).map(|probe| probe.root_keys),
+        node: seen.peer,
+    };
+    watch.nodes().into_iter().map(held).collect()
 }
 
 fn spawn(work: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
